@@ -1,0 +1,1 @@
+"""The command line: options in, one call, one renderer. No decision about a stack is made here."""

@@ -1,0 +1,1 @@
+"""What a person reads: tables, progress, complaints. Nothing here acts on a stack."""

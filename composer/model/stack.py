@@ -1,0 +1,426 @@
+"""The typed model: one immutable tree that the planner and everything after it use.
+
+Units are exact: sizes in bytes, durations in nanoseconds, modes as integers, CPU shares as fractions of one
+CPU. Short syntax, interpolation, merging, profiles and paths are all behind us here. Names of fields are the
+Compose Specification's. No parsing and no defaults that depend on the host may enter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+SECOND = 1_000_000_000
+
+Condition = Literal["service_started", "service_healthy", "service_completed_successfully"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    condition: Condition = "service_started"
+    restart: bool = False
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Healthcheck:
+    """`test` starts with CMD, CMD-SHELL or NONE; empty means the image's own test. None: not said."""
+
+    test: tuple[str, ...] = ()
+    interval: int | None = None
+    timeout: int | None = None
+    retries: int | None = None
+    start_period: int | None = None
+    start_interval: int | None = None
+    disable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """`published` is "", "8080" or a range "8000-8010"; a range picks the first free one."""
+
+    target: int
+    published: str = ""
+    host_ip: str = ""
+    protocol: str = "tcp"
+    mode: str = "ingress"
+    name: str = ""
+    app_protocol: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One entry of `volumes` (or of `tmpfs`). `source` is a host path, a key of Stack.volumes, or ""."""
+
+    type: Literal["bind", "volume", "tmpfs", "image"]
+    target: str
+    source: str = ""
+    read_only: bool = False
+    consistency: str = ""
+    propagation: str = ""
+    create_host_path: bool = True
+    selinux: str = ""
+    recursive: str = ""
+    nocopy: bool = False
+    subpath: str = ""
+    labels: Mapping[str, str] = NOTHING
+    tmpfs_size: int = 0
+    tmpfs_mode: int | None = None
+    tmpfs_options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileGrant:
+    """A use of a secret or config by a service. `target` is a path; mode 0o444 unless said."""
+
+    source: str
+    target: str
+    uid: str = "0"
+    gid: str = "0"
+    mode: int = 0o444
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A service's place on a network."""
+
+    aliases: tuple[str, ...] = ()
+    ipv4_address: str = ""
+    ipv6_address: str = ""
+    link_local_ips: tuple[str, ...] = ()
+    mac_address: str = ""
+    interface_name: str = ""
+    priority: int = 0
+    gw_priority: int = 0
+    driver_opts: Mapping[str, str] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    """-1 is unlimited."""
+
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRate:
+    path: str
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlkioConfig:
+    weight: int = 0
+    weight_device: tuple[DeviceRate, ...] = ()
+    device_read_bps: tuple[DeviceRate, ...] = ()
+    device_read_iops: tuple[DeviceRate, ...] = ()
+    device_write_bps: tuple[DeviceRate, ...] = ()
+    device_write_iops: tuple[DeviceRate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    source: str
+    target: str
+    permissions: str = "rwm"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRequest:
+    """gpus, or deploy.resources.reservations.devices. `count` -1 is all."""
+
+    capabilities: tuple[str, ...] = ()
+    driver: str = ""
+    count: int = 0
+    device_ids: tuple[str, ...] = ()
+    options: Mapping[str, str] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The limits of one container, gathered from deploy.resources and the service's own keys. 0: not said."""
+
+    cpus: float = 0.0
+    cpu_shares: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpu_rt_period: int = 0
+    cpu_rt_runtime: int = 0
+    cpuset: str = ""
+    memory: int = 0
+    memory_reservation: int = 0
+    memory_swap: int = 0
+    memory_swappiness: int | None = None
+    oom_kill_disable: bool = False
+    oom_score_adj: int = 0
+    pids: int = 0
+    blkio: BlkioConfig = BlkioConfig()
+    cpus_reservation: float = 0.0
+    devices: tuple[DeviceRequest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """`restart` and deploy.restart_policy in one. `max_attempts` None: without limit."""
+
+    condition: Literal["no", "always", "on-failure", "unless-stopped"] = "no"
+    max_attempts: int | None = None
+    delay: int | None = None
+    window: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateConfig:
+    parallelism: int = 1
+    delay: int = 0
+    failure_action: str = "pause"
+    monitor: int = 0
+    max_failure_ratio: float = 0.0
+    order: str = "stop-first"
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    command: tuple[str, ...]
+    user: str = ""
+    privileged: bool = False
+    working_dir: str = ""
+    environment: Mapping[str, str | None] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    driver: str = ""
+    options: Mapping[str, str] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSecret:
+    source: str
+    target: str = ""
+    uid: str = ""
+    gid: str = ""
+    mode: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    context: str = ""
+    dockerfile: str = ""
+    dockerfile_inline: str = ""
+    args: Mapping[str, str | None] = NOTHING
+    target: str = ""
+    additional_contexts: Mapping[str, str] = NOTHING
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
+    entitlements: tuple[str, ...] = ()
+    extra_hosts: Mapping[str, tuple[str, ...]] = NOTHING
+    isolation: str = ""
+    labels: Mapping[str, str] = NOTHING
+    network: str = ""
+    no_cache: bool = False
+    no_cache_filter: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    privileged: bool = False
+    pull: bool = False
+    secrets: tuple[BuildSecret, ...] = ()
+    shm_size: int = 0
+    ssh: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    ulimits: Mapping[str, Ulimit] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRule:
+    path: str
+    action: Literal["sync", "rebuild", "restart", "sync+restart", "sync+exec"]
+    target: str = ""
+    ignore: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    initial_sync: bool = False
+    exec: Hook | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """`options` holds the values as written: strings, numbers, booleans, or lists of them."""
+
+    type: str
+    options: Mapping[str, Any] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUse:
+    endpoint_var: str = ""
+    model_var: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service, as desired. Keys that only steer loading (extends, profiles' effect) are gone."""
+
+    name: str
+    image: str = ""
+    build: Build | None = None
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    environment: Mapping[str, str | None] = NOTHING
+    working_dir: str = ""
+    user: str = ""
+    group_add: tuple[str, ...] = ()
+    hostname: str = ""
+    domainname: str = ""
+    container_name: str = ""
+    labels: Mapping[str, str] = NOTHING
+    annotations: Mapping[str, str] = NOTHING
+    profiles: tuple[str, ...] = ()
+    attach: bool = True
+
+    scale: int = 1
+    depends_on: Mapping[str, Dependency] = NOTHING
+    restart: RestartPolicy = RestartPolicy()
+    healthcheck: Healthcheck | None = None
+    stop_grace_period: int | None = None
+    stop_signal: str = ""
+    init: bool | None = None
+    tty: bool = False
+    stdin_open: bool = False
+    post_start: tuple[Hook, ...] = ()
+    pre_stop: tuple[Hook, ...] = ()
+    pre_start: tuple[Hook, ...] = ()
+    update_config: UpdateConfig | None = None
+    rollback_config: UpdateConfig | None = None
+    deploy_mode: str = "replicated"
+    deploy_labels: Mapping[str, str] = NOTHING
+    endpoint_mode: str = ""
+    placement: Mapping[str, Any] = NOTHING
+
+    networks: Mapping[str, Attachment] = NOTHING
+    network_mode: str = ""
+    ports: tuple[Port, ...] = ()
+    expose: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    external_links: tuple[str, ...] = ()
+    extra_hosts: Mapping[str, tuple[str, ...]] = NOTHING
+    dns: tuple[str, ...] = ()
+    dns_opt: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    mac_address: str = ""
+
+    volumes: tuple[Mount, ...] = ()
+    volumes_from: tuple[str, ...] = ()
+    secrets: tuple[FileGrant, ...] = ()
+    configs: tuple[FileGrant, ...] = ()
+    read_only: bool = False
+    shm_size: int = 0
+    storage_opt: Mapping[str, str] = NOTHING
+
+    resources: Resources = Resources()
+    ulimits: Mapping[str, Ulimit] = NOTHING
+    sysctls: Mapping[str, str] = NOTHING
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    security_opt: tuple[str, ...] = ()
+    devices: tuple[Device, ...] = ()
+    device_cgroup_rules: tuple[str, ...] = ()
+    cgroup: str = ""
+    cgroup_parent: str = ""
+    ipc: str = ""
+    pid: str = ""
+    uts: str = ""
+    userns_mode: str = ""
+    runtime: str = ""
+
+    platform: str = ""
+    pull_policy: str = ""
+    logging: Logging = Logging()
+    develop: tuple[WatchRule, ...] = ()
+    provider: Provider | None = None
+    models: Mapping[str, ModelUse] = NOTHING
+    use_api_socket: bool = False
+    extensions: Mapping[str, Any] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class IpamPool:
+    subnet: str = ""
+    gateway: str = ""
+    ip_range: str = ""
+    aux_addresses: Mapping[str, str] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """`key` is the name in the file, `name` the one on the host."""
+
+    key: str
+    name: str
+    driver: str = ""
+    driver_opts: Mapping[str, str] = NOTHING
+    ipam_driver: str = ""
+    ipam: tuple[IpamPool, ...] = ()
+    external: bool = False
+    internal: bool = False
+    attachable: bool = False
+    enable_ipv4: bool = True
+    enable_ipv6: bool = False
+    labels: Mapping[str, str] = NOTHING
+    extensions: Mapping[str, Any] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    key: str
+    name: str
+    driver: str = ""
+    driver_opts: Mapping[str, str] = NOTHING
+    external: bool = False
+    labels: Mapping[str, str] = NOTHING
+    extensions: Mapping[str, Any] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A secret or a config. Exactly one of file, environment, content is set, unless external.
+
+    For `environment` the value was read when the file was loaded and stands in `content`.
+    """
+
+    key: str
+    name: str
+    file: str = ""
+    environment: str = ""
+    content: str | None = None
+    external: bool = False
+    labels: Mapping[str, str] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    key: str
+    name: str
+    model: str
+    context_size: int = 0
+    runtime_flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A whole stack, as desired: only active services and the resources that they use."""
+
+    name: str
+    services: Mapping[str, Service]
+    networks: Mapping[str, Network] = NOTHING
+    volumes: Mapping[str, Volume] = NOTHING
+    secrets: Mapping[str, FileSource] = NOTHING
+    configs: Mapping[str, FileSource] = NOTHING
+    models: Mapping[str, ModelSource] = NOTHING
+    working_dir: str = ""
+    files: tuple[str, ...] = ()
+    name_given: bool = field(default=False)
+    """True when -p, `name:` or the environment named it; False when the folder did."""

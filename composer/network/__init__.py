@@ -1,0 +1,1 @@
+"""Bridges, addresses, names and published ports, all by netlink."""

@@ -1,0 +1,1 @@
+"""Name resolution at 127.0.0.11 in every container."""

@@ -1,0 +1,1 @@
+"""nftables: rules as values, expressions as bytes, one transaction."""

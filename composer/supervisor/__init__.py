@@ -1,0 +1,1 @@
+"""The process that thinks for one running stack: observes, steps, executes, answers. Asynchronous (anyio)."""
