@@ -16,11 +16,10 @@ sentence without a final full stop; `hint` says what to do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from composer.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value):
     """Where in a user's file something stands. `line` and `column` count from 1; 0 means the whole file."""
 
     file: str
@@ -31,8 +30,7 @@ class Place:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
-@dataclass(frozen=True, slots=True)
-class Complaint:
+class Complaint(Value):
     """One thing that is wrong (or, as a warning, suspicious) in a user's file."""
 
     message: str

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from composer.value import Value
 
-@dataclass(frozen=True, slots=True)
-class StackPaths:
+
+class StackPaths(Value):
     """The places of one stack."""
 
     run: Path
@@ -68,8 +68,7 @@ class StackPaths:
         return self.logs / f"{container}.log"
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(Value):
     """The two roots and everything host-wide below them."""
 
     run: Path

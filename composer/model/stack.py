@@ -8,25 +8,39 @@ Compose Specification's. No parsing and no defaults that depend on the host may 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+from composer.value import Value
+
 SECOND = 1_000_000_000
+
+
+class FrozenMap(dict[str, Any]):
+    """A mapping that cannot be changed, so that values that hold it stay values."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a FrozenMap cannot be changed")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self))
+
+
+NOTHING: Mapping[str, Any] = FrozenMap()
 
 Condition = Literal["service_started", "service_healthy", "service_completed_successfully"]
 
 
-@dataclass(frozen=True, slots=True)
-class Dependency:
+class Dependency(Value):
     condition: Condition = "service_started"
     restart: bool = False
     required: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Healthcheck:
+class Healthcheck(Value):
     """`test` starts with CMD, CMD-SHELL or NONE; empty means the image's own test. None: not said."""
 
     test: tuple[str, ...] = ()
@@ -38,8 +52,7 @@ class Healthcheck:
     disable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Value):
     """`published` is "", "8080" or a range "8000-8010"; a range picks the first free one."""
 
     target: int
@@ -51,8 +64,7 @@ class Port:
     app_protocol: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Value):
     """One entry of `volumes` (or of `tmpfs`). `source` is a host path, a key of Stack.volumes, or ""."""
 
     type: Literal["bind", "volume", "tmpfs", "image"]
@@ -72,8 +84,7 @@ class Mount:
     tmpfs_options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FileGrant:
+class FileGrant(Value):
     """A use of a secret or config by a service. `target` is a path; mode 0o444 unless said."""
 
     source: str
@@ -83,8 +94,7 @@ class FileGrant:
     mode: int = 0o444
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(Value):
     """A service's place on a network."""
 
     aliases: tuple[str, ...] = ()
@@ -98,22 +108,19 @@ class Attachment:
     driver_opts: Mapping[str, str] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Ulimit:
+class Ulimit(Value):
     """-1 is unlimited."""
 
     soft: int
     hard: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRate:
+class DeviceRate(Value):
     path: str
     rate: int
 
 
-@dataclass(frozen=True, slots=True)
-class BlkioConfig:
+class BlkioConfig(Value):
     weight: int = 0
     weight_device: tuple[DeviceRate, ...] = ()
     device_read_bps: tuple[DeviceRate, ...] = ()
@@ -122,15 +129,13 @@ class BlkioConfig:
     device_write_iops: tuple[DeviceRate, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Value):
     source: str
     target: str
     permissions: str = "rwm"
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRequest:
+class DeviceRequest(Value):
     """gpus, or deploy.resources.reservations.devices. `count` -1 is all."""
 
     capabilities: tuple[str, ...] = ()
@@ -140,8 +145,7 @@ class DeviceRequest:
     options: Mapping[str, str] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(Value):
     """The limits of one container, gathered from deploy.resources and the service's own keys. 0: not said."""
 
     cpus: float = 0.0
@@ -163,8 +167,7 @@ class Resources:
     devices: tuple[DeviceRequest, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RestartPolicy:
+class RestartPolicy(Value):
     """`restart` and deploy.restart_policy in one. `max_attempts` None: without limit."""
 
     condition: Literal["no", "always", "on-failure", "unless-stopped"] = "no"
@@ -173,8 +176,7 @@ class RestartPolicy:
     window: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateConfig:
+class UpdateConfig(Value):
     parallelism: int = 1
     delay: int = 0
     failure_action: str = "pause"
@@ -183,8 +185,7 @@ class UpdateConfig:
     order: str = "stop-first"
 
 
-@dataclass(frozen=True, slots=True)
-class Hook:
+class Hook(Value):
     command: tuple[str, ...]
     user: str = ""
     privileged: bool = False
@@ -192,14 +193,12 @@ class Hook:
     environment: Mapping[str, str | None] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Logging:
+class Logging(Value):
     driver: str = ""
     options: Mapping[str, str] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class BuildSecret:
+class BuildSecret(Value):
     source: str
     target: str = ""
     uid: str = ""
@@ -207,8 +206,7 @@ class BuildSecret:
     mode: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Build:
+class Build(Value):
     context: str = ""
     dockerfile: str = ""
     dockerfile_inline: str = ""
@@ -234,8 +232,7 @@ class Build:
     ulimits: Mapping[str, Ulimit] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class WatchRule:
+class WatchRule(Value):
     path: str
     action: Literal["sync", "rebuild", "restart", "sync+restart", "sync+exec"]
     target: str = ""
@@ -245,22 +242,19 @@ class WatchRule:
     exec: Hook | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Provider:
+class Provider(Value):
     """`options` holds the values as written: strings, numbers, booleans, or lists of them."""
 
     type: str
     options: Mapping[str, Any] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class ModelUse:
+class ModelUse(Value):
     endpoint_var: str = ""
     model_var: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(Value):
     """One service, as desired. Keys that only steer loading (extends, profiles' effect) are gone."""
 
     name: str
@@ -346,16 +340,14 @@ class Service:
     extensions: Mapping[str, Any] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class IpamPool:
+class IpamPool(Value):
     subnet: str = ""
     gateway: str = ""
     ip_range: str = ""
     aux_addresses: Mapping[str, str] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Value):
     """`key` is the name in the file, `name` the one on the host."""
 
     key: str
@@ -373,8 +365,7 @@ class Network:
     extensions: Mapping[str, Any] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(Value):
     key: str
     name: str
     driver: str = ""
@@ -384,8 +375,7 @@ class Volume:
     extensions: Mapping[str, Any] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class FileSource:
+class FileSource(Value):
     """A secret or a config. Exactly one of file, environment, content is set, unless external.
 
     For `environment` the value was read when the file was loaded and stands in `content`.
@@ -400,8 +390,7 @@ class FileSource:
     labels: Mapping[str, str] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSource:
+class ModelSource(Value):
     key: str
     name: str
     model: str
@@ -409,8 +398,7 @@ class ModelSource:
     runtime_flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Stack:
+class Stack(Value):
     """A whole stack, as desired: only active services and the resources that they use."""
 
     name: str
@@ -422,5 +410,5 @@ class Stack:
     models: Mapping[str, ModelSource] = NOTHING
     working_dir: str = ""
     files: tuple[str, ...] = ()
-    name_given: bool = field(default=False)
+    name_given: bool = False
     """True when -p, `name:` or the environment named it; False when the folder did."""
