@@ -20,7 +20,7 @@ class Value:
         own = [name for name in cls.__annotations__ if not name.startswith("__")]
         cls.__fields__ = (*cls.__fields__, *(name for name in own if name not in cls.__fields__))
         cls.__defaults__ = cls.__defaults__ | {n: cls.__dict__[n] for n in own if n in cls.__dict__}
-        cls.__match_args__ = cls.__fields__  # type: ignore[misc]
+        cls.__match_args__ = cls.__fields__  # type: ignore[attr-defined,misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         fields = self.__fields__
