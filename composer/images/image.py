@@ -1,0 +1,34 @@
+"""What an image is to the rest of composer: an id, a configuration and directories to stack. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from composer.value import Value
+
+
+class RootOverlay(Value):
+    """One overlay of a container's root. `lowers` are absolute directories, topmost first.
+
+    `target` is a path in the container; the first overlay of an image is always the one at "/".
+    """
+
+    target: str
+    lowers: tuple[str, ...]
+
+
+class Image(Value):
+    """An image that is complete on this host.
+
+    `id` is the digest of the configuration ("sha256:…"), or "host" or "scratch". `config` is the OCI image
+    configuration (image-spec, config.md). `digests` are the manifest digests it was pulled by. `size` is
+    bytes of content as stored.
+    """
+
+    id: str
+    reference: str
+    config: Mapping[str, Any]
+    root: tuple[RootOverlay, ...]
+    digests: tuple[str, ...] = ()
+    size: int = 0
