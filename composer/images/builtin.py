@@ -1,9 +1,9 @@
 """The two images that need no download: `scratch`, empty, and `host`, the host's own /usr with a clean /etc.
 
-`host` is a generated skeleton at "/" and the host's /usr (and /bin, /lib… where those are not links into it) as
-overlays of their own, since a lower of an overlay is always a whole tree. An overlay looks at a private copy of
-its lower's mount, so nothing mounted below the host's /usr shows through. Of the host's /etc only what the
-tables below name is taken, of that only what every user of the host may read, and no account of a person.
+`host` is a generated skeleton at "/" and the host's /usr (and /bin, /lib… where those are not links into it)
+as overlays of their own, since a lower of an overlay is always a whole tree. An overlay looks at a private
+copy of its lower's mount, so nothing mounted below the host's /usr shows through. Of the host's /etc only what
+the tables below name is taken, of that only what every user of the host may read, and no person's account.
 """
 
 from __future__ import annotations
