@@ -1,0 +1,120 @@
+"""The front door: global options, the verb, its module, and the one place where errors become words."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from composer.cli.grammar import Flag, Unsure, read, read_flags
+from composer.cli.verbs import GROUPS, VERBS
+from composer.errors import ComposerError
+
+if TYPE_CHECKING:
+    from composer.cli.context import Context
+
+ROOT_FLAGS = (
+    Flag("file", "list", "Stack file (repeatable; - reads standard input)", "f", metavar="FILE"),
+    Flag("project-name", "str", "Name of the stack", "p", metavar="NAME"),
+    Flag("project-directory", "str", "Folder that relative paths start from", metavar="DIR"),
+    Flag("profile", "list", "Profile to activate (repeatable)", metavar="NAME"),
+    Flag("env-file", "list", "Environment file instead of .env (repeatable)", metavar="FILE"),
+    Flag("parallel", "int", "How many actions at once at most; -1 is no limit", default=-1, metavar="N"),
+    Flag(
+        "progress",
+        "str",
+        "How progress is shown",
+        default="auto",
+        choices=("auto", "tty", "plain", "json", "quiet"),
+    ),
+    Flag("ansi", "str", "When to use colours", default="auto", choices=("never", "always", "auto")),
+    Flag("compatibility", "bool", "Accepted for old scripts; names are as in current versions"),
+    Flag("all-resources", "bool", "Keep networks, volumes, secrets and configs that no service uses"),
+    Flag("dry-run", "bool", "Show what would be done, and do nothing"),
+    Flag("offline", "bool", "Never ask a registry"),
+    Flag("verbose", "bool", "Say more about what happens", hidden=True),
+    Flag("version", "bool", "Show the version", "v"),
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command line; the exit code."""
+    try:
+        code = run(list(argv))
+        sys.stdout.flush()
+        return code
+    except ComposerError as error:
+        from composer.cli.render.complaint import show_error
+
+        show_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader left (`| head`): nothing more to say, and Python must not complain while closing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+
+
+def run(argv: list[str]) -> int:
+    try:
+        options, rest = read_flags(ROOT_FLAGS, argv, stop_at_first=True)
+        if options["version"] and not rest:
+            rest = ["version"]
+        path, words = find_verb(rest)
+        module = import_module(VERBS[path].module)
+        values = read(module.VERB, words)
+    except Unsure:
+        return screens(argv)
+    return invoke(path, options, values)
+
+
+def find_verb(rest: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The longest known verb at the start of `rest`, and the words after it."""
+    for length in (2, 1):
+        path = tuple(rest[:length])
+        if len(path) == length and path in VERBS:
+            return path, list(rest[length:])
+    raise Unsure
+
+
+def invoke(path: tuple[str, ...], options: dict[str, Any], values: dict[str, Any]) -> int:
+    module = import_module(VERBS[path].module)
+    code: int = module.run(make_context(options), **values)
+    return code
+
+
+def make_context(options: dict[str, Any]) -> Context:
+    from composer.cli.context import Context
+
+    return Context(options)
+
+
+def screens(argv: list[str]) -> int:
+    """Let typer show help or say what is wrong, and run the verb when it finds nothing wrong after all."""
+    from composer.cli import screens as typer_screens
+    from composer.cli.complete import services
+    from composer.cli.grammar import Verb
+
+    options: dict[str, Any] = {}
+
+    def keep(values: dict[str, Any]) -> None:
+        options.update(values)
+
+    def runner(path: tuple[str, ...]) -> typer_screens.Run:
+        return lambda values: invoke(path, options, values)
+
+    wanted = {word for word in argv if not word.startswith("-")}
+    verbs = {}
+    for path, entry in VERBS.items():
+        named = path[-1] in wanted and (len(path) == 1 or path[0] in wanted)
+        verb = import_module(entry.module).VERB if named else Verb(path[-1], entry.summary)
+        verbs[path] = (verb, runner(path))
+    app = typer_screens.build(ROOT_FLAGS, keep, verbs, GROUPS, services)
+    try:
+        app(argv, prog_name="composer")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0

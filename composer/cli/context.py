@@ -1,0 +1,63 @@
+"""What every verb is given: global options, the host's paths, the terminal, the stack when it asks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from composer.paths import Paths, StackPaths
+
+if TYPE_CHECKING:
+    from composer.cli.project import Project
+    from composer.record import Record
+
+
+class Context:
+    """Lazy: a verb pays only for what it touches."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+        self.paths = Paths.here()
+        self.environment = dict(os.environ)
+
+    @cached_property
+    def project(self) -> Project:
+        """The loaded stack files. Raises StackFileError with every complaint."""
+        from composer.cli.project import load_project
+
+        return load_project(self.options, self.environment, self.paths)
+
+    @cached_property
+    def stack_name(self) -> str:
+        """The stack's name; files are read only when neither -p nor the environment says it."""
+        from composer.cli.project import given_name
+
+        return given_name(self.options, self.environment) or self.project.name
+
+    @property
+    def stack_paths(self) -> StackPaths:
+        return self.paths.stack(self.stack_name)
+
+    @cached_property
+    def record(self) -> Record:
+        """What is known on disk about the stack's containers; empty when it was never up."""
+        from composer.record import read_record
+
+        return read_record(self.stack_paths)
+
+    @cached_property
+    def colour(self) -> bool:
+        """Whether standard output takes colours: --ansi, NO_COLOR (https://no-color.org), a terminal."""
+        return wants_colour(self.options.get("ansi", "auto"), self.environment, sys.stdout.isatty())
+
+    @property
+    def dry_run(self) -> bool:
+        return bool(self.options.get("dry_run"))
+
+
+def wants_colour(ansi: str, environment: dict[str, str], terminal: bool) -> bool:
+    if ansi in ("never", "always"):
+        return ansi == "always"
+    return terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
