@@ -1,7 +1,7 @@
 """What a test may not leave behind: processes, mounts, namespaces, links, nftables, cgroups, files.
 
-Several tests run side by side, so a test answers only for what carries its own marks: the names of its stacks and
-its run directory. The shared fixture in tests/conftest.py asks the kernel after every kernel test.
+Several tests run side by side, so a test answers only for what carries its own marks: the names of its
+stacks and its run directory. The shared fixture in tests/conftest.py asks the kernel after each kernel test.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "composer"
 LEAVES = {"errors", "value", "paths", "disk", "oci", "inotify"}
 
-BELOW = set("model plan record bundle images network volumes keeper runtime logs build".split())
+BELOW = {"model", "plan", "record", "bundle", "images", "network", "volumes", "keeper", "runtime", "logs"}
+BELOW |= {"build"}
 
 # What each room may import of ours, besides itself and the leaves.
 ALLOWED: dict[str, set[str]] = {

@@ -1,0 +1,35 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.host import Host
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A kernel test without root fails with a sentence; it is never skipped in silence."""
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if item.get_closest_marker("kernel"):
+            item.add_marker(pytest.mark.usefixtures("needs_root"))
+
+
+@pytest.fixture
+def needs_root() -> None:
+    pytest.fail("this test needs root: run it with sudo, or leave it out with -m 'not kernel'")
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    """A corner of the machine for one test; the test fails when it leaves anything behind."""
+    host = Host()
+    try:
+        yield host
+    finally:
+        found = host.end()
+    assert not found, "left behind:\n" + "\n".join(found)
