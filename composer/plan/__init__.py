@@ -1,1 +1,1 @@
-"""What to do next: (desired, observed, now) to actions. Pure; nothing is done here."""
+"""What to do now, why, and when to look again. Pure: no kernel, clock, environment or disk may enter."""

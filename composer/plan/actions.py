@@ -1,0 +1,184 @@
+"""What can be done: one frozen class per action, each with the cause that made it so.
+
+Nothing is decided here or after here: an executor matches on the class and makes one call. `subject` names
+what an action is about; no two actions with one subject belong side by side, so an executor that finds a
+subject still busy just leaves the action for the next look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from composer.model.stack import Hook, RestartPolicy
+from composer.plan.observed import Slot, Subject
+from composer.value import Value
+
+HookKind = Literal["pre_start", "post_start"]
+
+
+class Action(Value):
+    """`because` says in words what made it so, naming the field where there is one."""
+
+    because: str
+
+    @property
+    def subject(self) -> Subject:
+        raise NotImplementedError
+
+
+class ImageAction(Action):
+    image: str
+
+    @property
+    def subject(self) -> Subject:
+        return ("image", self.image)
+
+
+class PullImage(ImageAction):
+    services: tuple[str, ...]
+    platform: str = ""
+
+
+class BuildImage(ImageAction):
+    service: str
+
+
+class RemoveImage(ImageAction):
+    pass
+
+
+class NetworkAction(Action):
+    key: str
+    name: str
+
+    @property
+    def subject(self) -> Subject:
+        return ("network", self.name)
+
+
+class CreateNetwork(NetworkAction):
+    digest: str = ""
+
+
+class RemoveNetwork(NetworkAction):
+    pass
+
+
+class VolumeAction(Action):
+    key: str
+    name: str
+
+    @property
+    def subject(self) -> Subject:
+        return ("volume", self.name)
+
+
+class CreateVolume(VolumeAction):
+    pass
+
+
+class RemoveVolume(VolumeAction):
+    pass
+
+
+class ContainerAction(Action):
+    """`name` is unique within a stack, `slot` is not: one-off containers share their service's."""
+
+    slot: Slot
+    name: str
+    oneoff: bool
+
+    @property
+    def subject(self) -> Subject:
+        return ("container", self.name)
+
+
+class CreateContainer(ContainerAction):
+    """Everything that is to be recorded with it, so that the next plan can tell what changed."""
+
+    image: str
+    image_id: str
+    digests: Mapping[str, str]
+    restart: RestartPolicy
+    networks: tuple[str, ...]
+    volumes: tuple[str, ...]
+
+
+class UpdateContainer(ContainerAction):
+    """Record new digests and let changed fields act on the container as it is."""
+
+    fields: tuple[str, ...]
+    digests: Mapping[str, str]
+    restart: RestartPolicy
+
+
+class StartContainer(ContainerAction):
+    """Begin it on purpose. `awaited` is the condition somebody waits for, "" if nobody does."""
+
+    awaited: str = ""
+
+
+class RestartContainer(ContainerAction):
+    """Start it again because its policy says so, and record these counters. `backoff` in nanoseconds."""
+
+    restarts: int
+    tries: int
+    backoff: int
+
+
+class RunHooks(ContainerAction):
+    """Run the service's hooks of one kind, in order, and record the kind as done."""
+
+    kind: HookKind
+    hooks: tuple[Hook, ...]
+
+
+class StopContainer(ContainerAction):
+    """Run the `pre_stop` hooks, send the signal, record `kill_at` = now + grace and `stopped`.
+
+    An empty signal or a grace of None means what the container was created with. Nanoseconds.
+    """
+
+    signal: str = ""
+    grace: int | None = None
+    hooks: tuple[Hook, ...] = ()
+
+
+class KillContainer(ContainerAction):
+    pass
+
+
+class RemoveContainer(ContainerAction):
+    """`volumes`: its anonymous volumes go too; otherwise they stay with the slot."""
+
+    volumes: bool = False
+
+
+VERBS: Mapping[type[Action], str] = {
+    PullImage: "pull",
+    BuildImage: "build",
+    RemoveImage: "remove",
+    CreateNetwork: "create",
+    RemoveNetwork: "remove",
+    CreateVolume: "create",
+    RemoveVolume: "remove",
+    CreateContainer: "create",
+    UpdateContainer: "update",
+    StartContainer: "start",
+    RestartContainer: "restart",
+    RunHooks: "run hooks",
+    StopContainer: "stop",
+    KillContainer: "kill",
+    RemoveContainer: "remove",
+}
+
+
+def describe(action: Action) -> str:
+    """One line, for people: `web-1 create: missing`."""
+    kind, name = action.subject
+    if isinstance(action, ContainerAction):
+        what = action.name if action.oneoff else str(action.slot)
+    else:
+        what = f"{kind} {action.key if isinstance(action, (NetworkAction, VolumeAction)) else name}"
+    return f"{what} {VERBS[type(action)]}: {action.because}"

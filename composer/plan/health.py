@@ -1,0 +1,76 @@
+"""Health as a small state machine: when the next probe is due, and what its result makes of the state.
+
+Time is passed in. The rules are Docker's: `starting` until the first success; failures within `start_period`
+do not count; `retries` failures in a row make it `unhealthy`, one success `healthy`. While starting within
+the start period, `start_interval` is the distance between probes.
+https://docs.docker.com/reference/dockerfile/#healthcheck
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from composer.model.stack import SECOND
+from composer.value import Value
+
+Status = Literal["starting", "healthy", "unhealthy"]
+
+KEPT = 5
+OUTPUT_LIMIT = 4096
+"""Bytes of a probe's output that are kept, as Docker keeps them."""
+
+
+class Check(Value):
+    """An effective healthcheck. `test` is an argv: ("CMD", …) or ("CMD-SHELL", text). Nanoseconds."""
+
+    test: tuple[str, ...]
+    interval: int = 30 * SECOND
+    timeout: int = 30 * SECOND
+    retries: int = 3
+    start_period: int = 0
+    start_interval: int = 5 * SECOND
+
+
+class Result(Value):
+    """One probe. `exit_code` is -1 when it took too long, as in Docker."""
+
+    started_at: int
+    finished_at: int
+    exit_code: int
+    output: str = ""
+
+
+class Health(Value):
+    """`began` is when the container's process was started: the start period counts from there."""
+
+    began: int = 0
+    status: Status = "starting"
+    streak: int = 0
+    """Failures in a row that count."""
+    results: tuple[Result, ...] = ()
+    """The last five, oldest first."""
+
+
+def next_probe(check: Check, health: Health) -> int:
+    """When the next probe is due: its interval after the last one ended, or after the start."""
+    last = health.results[-1].finished_at if health.results else health.began
+    young = health.status == "starting" and last < health.began + check.start_period
+    return last + (min(check.start_interval, check.interval) if young else check.interval)
+
+
+def deadline(check: Check, started_at: int) -> int:
+    """When a probe that was started then has taken too long. 0 in the check means without limit."""
+    return started_at + check.timeout if check.timeout else 2**63 - 1
+
+
+def after(check: Check, health: Health, result: Result) -> Health:
+    """The state once a probe has ended."""
+    kept = result.replace(output=result.output[:OUTPUT_LIMIT])
+    results = (*health.results, kept)[-KEPT:]
+    if result.exit_code == 0:
+        return health.replace(status="healthy", streak=0, results=results)
+    if health.status == "starting" and result.started_at < health.began + check.start_period:
+        return health.replace(results=results)
+    streak = health.streak + 1
+    status = "unhealthy" if streak >= check.retries else health.status
+    return health.replace(status=status, streak=streak, results=results)

@@ -1,0 +1,277 @@
+"""Every container and every empty slot sorted into one of a few phases, before anything is decided.
+
+A phase says where an instance stands on its way to the goal. What to do about each phase is `step`'s matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from composer.model.stack import Service
+from composer.plan import changes, order, restart
+from composer.plan.observed import Container, Observed, Slot
+from composer.plan.options import GOALS, Desired, Options
+
+
+class Phase(Enum):
+    MISSING = "its slot is empty and is to be filled"
+    REPLACE = "it is to make room for a new one"
+    AGAIN = "it runs, and is to be begun again"
+    START = "it does not run, and should"
+    HOOKS = "it runs, its post_start hooks have not"
+    UP = "it runs as it should"
+    ENDED = "it was begun for this goal, and ended by itself"
+    DONE = "a one-shot that has done its work"
+    STOP = "it runs, or would be restarted, and is to be stopped"
+    REMOVE = "it is to be removed"
+    LEFT = "nobody wants anything of it"
+
+
+class Instance(NamedTuple):
+    slot: Slot
+    name: str
+    container: Container | None
+    phase: Phase
+    because: str = ""
+    live: tuple[str, ...] = ()
+    """Fields that changed and only need recording."""
+
+
+PENDING = frozenset((Phase.MISSING, Phase.REPLACE, Phase.AGAIN, Phase.START))
+"""On the way to running."""
+GOING = frozenset((Phase.REPLACE, Phase.AGAIN, Phase.STOP, Phase.REMOVE))
+"""To be stopped, if it still runs."""
+
+
+class Partition(NamedTuple):
+    services: Mapping[str, tuple[Instance, ...]]
+    """The instances of each selected service, dependencies first."""
+    others: tuple[Instance, ...]
+    """Orphans, one-offs, and what was not selected."""
+
+    def instances(self) -> Iterator[Instance]:
+        for instances in self.services.values():
+            yield from instances
+        yield from self.others
+
+
+def select(desired: Desired, observed: Observed, options: Options) -> frozenset[str]:
+    """The services a goal is about. Names that are not in the stack select nothing."""
+    services = desired.stack.services
+    goal = GOALS[options.goal]
+    if goal.target == "as-is":
+        return frozenset()
+    if not options.services:
+        return frozenset(services)
+    chosen = frozenset(options.services) & services.keys()
+    if options.no_deps or goal.spread == "nobody":
+        return chosen
+    if goal.spread == "dependencies":
+        chosen = order.with_dependencies(services, chosen)
+    if goal.spread == "dependents":
+        return order.with_dependents(services, desired.dependents, chosen)
+    there = {container.slot.service for container in observed.containers if container.alive}
+    restarted = order.with_dependents(services, desired.dependents, chosen, restarted=True)
+    return chosen | (restarted & there)
+
+
+def drifted(desired: Desired, observed: Observed, options: Options) -> frozenset[str]:
+    """Names of our own networks whose definition changed since they were made."""
+    if not GOALS[options.goal].creates or options.no_recreate:
+        return frozenset()
+    found = set()
+    for key, network in desired.stack.networks.items():
+        state = observed.networks.get(network.name)
+        wanted = desired.network_digests.get(key, "")
+        if state and state.owner == desired.stack.name and state.digest != wanted and not network.external:
+            found.add(network.name)
+    return frozenset(found)
+
+
+def partition(desired: Desired, observed: Observed, options: Options) -> Partition:
+    return _Sorter(desired, observed, options).all()
+
+
+class _Sorter:
+    """One sorting. Services are taken dependencies first, as a restart may be passed on to dependents."""
+
+    def __init__(self, desired: Desired, observed: Observed, options: Options) -> None:
+        self.desired, self.observed, self.options = desired, observed, options
+        self.goal = GOALS[options.goal]
+        self.drifted = drifted(desired, observed, options)
+        self.selected = select(desired, observed, options)
+        if self.drifted:
+            users = {c.slot.service for c in observed.containers if not self.drifted.isdisjoint(c.networks)}
+            self.selected |= users & desired.stack.services.keys()
+        self.found: dict[str, tuple[Instance, ...]] = {}
+
+    def all(self) -> Partition:
+        filled: dict[str, dict[int, Container]] = {}
+        others: list[Instance] = []
+        for container in self.observed.containers:
+            service, number = container.slot
+            if container.oneoff or service not in self.selected:
+                others.append(self._other(container))
+            elif number in filled.setdefault(service, {}):
+                others.append(_instance(container, Phase.REMOVE, f"{container.slot} exists twice"))
+            else:
+                filled[service][number] = container
+        for name in self.desired.order:
+            if name in self.selected:
+                self.found[name] = tuple(self._service(name, filled.get(name, {})))
+        return Partition(self.found, tuple(others))
+
+    def _other(self, container: Container) -> Instance:
+        """Orphans and one-offs go with `--remove-orphans`; one-offs also share the end of their service."""
+        service = container.slot.service
+        clearing = self.goal.creates or self.goal.clears
+        orphan = service not in self.desired.stack.services
+        if container.oneoff and service in self.selected and self.goal.target in ("absent", "stopped"):
+            return self._leaving(container, self.goal.target)
+        if (
+            clearing
+            and self.options.remove_orphans
+            and (orphan or (container.oneoff and not container.alive))
+        ):
+            return _instance(container, Phase.REMOVE, "one-off" if container.oneoff else "orphan")
+        return _instance(container, Phase.LEFT)
+
+    def _service(self, name: str, filled: dict[int, Container]) -> Iterator[Instance]:
+        service = self.desired.stack.services[name]
+        target = self.goal.target
+        scale = self.options.scale.get(name, 0 if service.provider else service.scale)
+        if not filled and self.goal.strict and scale:
+            yield Instance(Slot(name, 1), self.desired.name(service, 1), None, Phase.LEFT)
+        if self.goal.creates:
+            for number in range(1, scale + 1):
+                if number not in filled:
+                    name_there = self.desired.name(service, number)
+                    yield Instance(Slot(name, number), name_there, None, Phase.MISSING, "missing")
+        for number, container in sorted(filled.items()):
+            if target != "running":
+                yield self._leaving(container, target)
+            elif number > scale and self.goal.creates:
+                yield _instance(container, Phase.REMOVE, f"scale is {scale}")
+            else:
+                yield self._running(service, container)
+
+    def _leaving(self, container: Container, target: str) -> Instance:
+        if target == "absent":
+            return _instance(container, Phase.REMOVE, self.options.goal)
+        if target == "ended-absent":
+            return _instance(container, Phase.LEFT if container.alive else Phase.REMOVE, self.options.goal)
+        stops = container.alive or restart.next_restart(container)
+        return _instance(container, Phase.STOP if stops else Phase.LEFT, self.options.goal)
+
+    def _running(self, service: Service, container: Container) -> Instance:
+        live: tuple[str, ...] = ()
+        if self.goal.creates:
+            because, live = self._replaced(service, container)
+            if because:
+                return _instance(container, Phase.REPLACE, f"recreate: {because}")
+        phase, because = (
+            self._alive(service, container) if container.alive else self._idle(service, container)
+        )
+        return _instance(container, phase, because, live)
+
+    def _replaced(self, service: Service, container: Container) -> tuple[str, tuple[str, ...]]:
+        """(why it is to be replaced, the fields that only need recording)."""
+        options = self.options
+        if container.state == "dead":
+            return "it is only half there", ()
+        if options.no_recreate:
+            return "", ()
+        if container.created_at < options.since:
+            flag = self._forced(service.name)
+            if flag:
+                return flag, ()
+        image = self.desired.image(service)
+        differing = changes.differences(container.digests, self.desired.digests[service.name])
+        if "recreate" in differing:
+            return changes.sentence(differing["recreate"], (container.image, image)), ()
+        known = self.observed.images.get(image)
+        if known and container.image_id and known.id != container.image_id:
+            return f"image {image} is a newer one", ()
+        for network in container.networks:
+            if network in self.drifted:
+                return f"network {network} changed", ()
+        return "", tuple(differing.get("live", ()))
+
+    def _forced(self, service: str) -> str:
+        options = self.options
+        named = not options.services or service in options.services
+        if named:
+            if options.force_recreate:
+                return "--force-recreate"
+            return "--renew-anon-volumes" if options.renew_anon_volumes else ""
+        return "--always-recreate-deps" if options.always_recreate_deps else ""
+
+    def _alive(self, service: Service, container: Container) -> tuple[Phase, str]:
+        if self.options.no_start:
+            return Phase.UP, ""
+        if container.kill_at is not None:
+            return Phase.AGAIN, "it was being stopped"
+        if self.goal.afresh and container.begun_at < self.options.since:
+            return Phase.AGAIN, "restart"
+        because = self._passed_on(service, container)
+        if because:
+            return Phase.AGAIN, because
+        if service.post_start and "post_start" not in container.hooks:
+            return Phase.HOOKS, "started"
+        return Phase.UP, ""
+
+    def _passed_on(self, service: Service, container: Container) -> str:
+        """Why a dependency with `restart: true` makes this one begin again; "" if it does not."""
+        if self.options.no_deps:
+            return ""
+        for name, dependency in service.depends_on.items():
+            if dependency.restart and name in self.found:
+                for instance in self.found[name]:
+                    if instance.phase in (Phase.REPLACE, Phase.AGAIN):
+                        return f"{name}: {instance.because}"
+                    if instance.container and self._came_back(instance.container, container.begun_at):
+                        return f"{name} was restarted"
+        return ""
+
+    def _came_back(self, dependency: Container, before: int) -> bool:
+        """Begun for this goal, after its dependent was, and not for the first time (as when scaling up)."""
+        since = self.options.since
+        first = dependency.generation == 1 and dependency.created_at >= since
+        return dependency.begun_at >= since and dependency.begun_at > before and not first
+
+    def _idle(self, service: Service, container: Container) -> tuple[Phase, str]:
+        """A container that does not run. One-shots that somebody waits for to complete do not run twice."""
+        if self.options.no_start:
+            return Phase.LEFT, ""
+        if self.goal.by_policy:
+            starts = container.begun_at < self.options.since and restart.outlives_reboot(container)
+            return (Phase.START, f"restart: {container.restart.condition}") if starts else (Phase.LEFT, "")
+        if container.begun_at and not self.goal.afresh and self._completed(service, container):
+            return Phase.DONE, ""
+        if container.begun_at and container.begun_at >= self.options.since and not container.stopped:
+            return Phase.ENDED, ""
+        return Phase.START, ended(container)
+
+    def _completed(self, service: Service, container: Container) -> bool:
+        return (
+            self.desired.awaited.get(service.name) == order.STRENGTH[-1]
+            and container.state == "exited"
+            and container.exit_code == 0
+            and not container.stopped
+            and container.restart.condition in ("no", "on-failure")
+        )
+
+
+def ended(container: Container) -> str:
+    """What became of a container that does not run, for people."""
+    if container.state == "created":
+        return "created"
+    if container.oom:
+        return f"out of memory ({container.exit_code})"
+    return f"{'stopped' if container.stopped else 'exited'} ({container.exit_code})"
+
+
+def _instance(container: Container, phase: Phase, because: str = "", live: tuple[str, ...] = ()) -> Instance:
+    return Instance(container.slot, container.name, container, phase, because, live)

@@ -1,0 +1,175 @@
+"""What an action will have made of the world, and so the whole plan: the function that acts, on predictions.
+
+Predictions are hopeful: stopping ends a container, a healthcheck that somebody waits for turns healthy, a
+one-shot that somebody waits for ends with 0, and pulling or building what is already here brings the same
+image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from composer.model.stack import FrozenMap
+from composer.plan.actions import (
+    Action,
+    BuildImage,
+    ContainerAction,
+    CreateContainer,
+    CreateNetwork,
+    CreateVolume,
+    ImageAction,
+    KillContainer,
+    NetworkAction,
+    PullImage,
+    RemoveContainer,
+    RemoveImage,
+    RemoveNetwork,
+    RemoveVolume,
+    RestartContainer,
+    RunHooks,
+    StartContainer,
+    StopContainer,
+    UpdateContainer,
+    VolumeAction,
+)
+from composer.plan.health import Health
+from composer.plan.observed import Container, ImageState, NetworkState, Observed, VolumeState
+from composer.plan.options import Desired, Options
+from composer.plan.step import step
+
+PASSES = 10_000
+"""More than any plan can need: each pass brings some instance a phase further."""
+
+
+def simulate(desired: Desired, observed: Observed, options: Options, now: int) -> list[Action]:
+    """All actions until nothing is left to do, in an order in which they can be done."""
+    done: list[Action] = []
+    for _ in range(PASSES):
+        actions = step(desired, observed, options, now).actions
+        if not actions:
+            return done
+        for action in actions:
+            observed = predict(observed, action, desired.stack.name, now)
+        done += actions
+    raise AssertionError(f"the plan does not end: {done[-3:]}")
+
+
+def predict(observed: Observed, action: Action, stack: str, now: int) -> Observed:
+    """`observed` once `action` has been done, at `now`, for the stack of that name."""
+    match action:
+        case CreateContainer():
+            return observed.replace(containers=(*observed.containers, _created(action, now)))
+        case RemoveContainer():
+            kept = tuple(c for c in observed.containers if c.name != action.name)
+            return observed.replace(containers=kept)
+        case ContainerAction():
+            effect = EFFECTS[type(action)]
+            return observed.replace(
+                containers=tuple(
+                    c.replace(**effect(action, c, now)) if c.name == action.name else c
+                    for c in observed.containers
+                )
+            )
+        case PullImage() | BuildImage():
+            known = observed.images.get(action.image)
+            state = ImageState(known.id if known else f"to come: {action.image}", now)
+            return observed.replace(images=_with(observed.images, action.image, state))
+        case CreateNetwork():
+            network = NetworkState(action.name, action.key, stack, action.digest)
+            return observed.replace(networks=_with(observed.networks, action.name, network))
+        case CreateVolume():
+            volume = VolumeState(action.name, action.key, stack)
+            return observed.replace(volumes=_with(observed.volumes, action.name, volume))
+        case RemoveNetwork() | RemoveVolume() | RemoveImage():
+            return _gone(observed, action)
+    raise TypeError(f"no prediction for {action!r}")
+
+
+def _gone(observed: Observed, action: Action) -> Observed:
+    match action:
+        case NetworkAction():
+            return observed.replace(networks=_without(observed.networks, action.name))
+        case VolumeAction():
+            return observed.replace(volumes=_without(observed.volumes, action.name))
+        case ImageAction():
+            return observed.replace(images=_without(observed.images, action.image))
+    raise TypeError(f"no prediction for {action!r}")
+
+
+def _created(action: CreateContainer, now: int) -> Container:
+    return Container(
+        slot=action.slot,
+        name=action.name,
+        digests=action.digests,
+        image=action.image,
+        image_id=action.image_id,
+        restart=action.restart,
+        networks=action.networks,
+        volumes=action.volumes,
+        created_at=now,
+    )
+
+
+def _started(action: StartContainer, container: Container, now: int) -> dict[str, Any]:
+    completes = action.awaited == "service_completed_successfully"
+    healthy = action.awaited == "service_healthy" or container.health is not None
+    return {
+        "state": "exited" if completes else "running",
+        "begun_at": now,
+        "started_at": now,
+        "finished_at": now if completes else 0,
+        "exit_code": 0,
+        "oom": False,
+        "restarts": 0,
+        "tries": 0,
+        "backoff": 0,
+        "stopped": False,
+        "health": Health(began=now, status="healthy") if healthy else None,
+        "hooks": tuple(kind for kind in container.hooks if kind == "pre_start"),
+    }
+
+
+def _restarted(action: RestartContainer, container: Container, now: int) -> dict[str, Any]:
+    counters = {"restarts": action.restarts, "tries": action.tries, "backoff": action.backoff}
+    return {"state": "running", "started_at": now, "finished_at": 0, "exit_code": 0, "oom": False, **counters}
+
+
+def _stopped(action: ContainerAction, container: Container, now: int) -> dict[str, Any]:
+    if not container.alive:
+        return {"stopped": True}
+    code = 137 if isinstance(action, KillContainer) else 143
+    return {
+        "state": "exited",
+        "exit_code": code,
+        "finished_at": now,
+        "kill_at": None,
+        "stopped": True,
+        "hooks": (),
+    }
+
+
+def _ran(action: RunHooks, container: Container, now: int) -> dict[str, Any]:
+    return {"hooks": (*container.hooks, action.kind)}
+
+
+def _updated(action: UpdateContainer, container: Container, now: int) -> dict[str, Any]:
+    return {"digests": action.digests, "restart": action.restart}
+
+
+EFFECTS: Mapping[type[Action], Callable[[Any, Container, int], dict[str, Any]]] = {
+    StartContainer: _started,
+    RestartContainer: _restarted,
+    StopContainer: _stopped,
+    KillContainer: _stopped,
+    RunHooks: _ran,
+    UpdateContainer: _updated,
+}
+
+
+def _with(mapping: Mapping[str, Any], key: str, value: object) -> Mapping[str, Any]:
+    return FrozenMap({**mapping, key: value})
+
+
+def _without(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    return FrozenMap({name: value for name, value in mapping.items() if name != key})

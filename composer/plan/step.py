@@ -1,0 +1,264 @@
+"""The planner: what can be done now, why, what waits for what, and when to look again.
+
+`step` is level-triggered: it looks at what is desired and what is, never at what happened. It returns only
+independent actions that can be done at once; when one of them has changed something, it is asked again, until
+nothing is left. Time is an argument, "later" a value (`wake_at`). No kernel, clock or disk may enter.
+
+What `up` does with a container that has ended: it starts it again, as Docker Compose does, unless it is a
+one-shot: some service waits for it to complete, it ended with 0, and nothing about it changed. Once it was
+begun for this goal, only its restart policy decides.
+"""
+
+from __future__ import annotations
+
+from composer.model.stack import Service
+from composer.plan import prepare, restart
+from composer.plan.actions import (
+    Action,
+    CreateContainer,
+    HookKind,
+    KillContainer,
+    RemoveContainer,
+    RestartContainer,
+    RunHooks,
+    StartContainer,
+    StopContainer,
+    UpdateContainer,
+)
+from composer.plan.observed import Container, Observed, Slot
+from composer.plan.options import GOALS, Desired, Options
+from composer.plan.partition import GOING, Instance, Phase, drifted, ended, partition
+from composer.plan.prepare import Need
+from composer.plan.readiness import Readiness
+from composer.value import Value
+
+
+class Blocked(Value):
+    """An instance that cannot go on now. `final`: it never will, so the wish has failed."""
+
+    instance: str
+    """As `web-1`, or the subject of a failed action."""
+    service: str
+    reason: str
+    final: bool = False
+
+
+class Step(Value):
+    actions: tuple[Action, ...] = ()
+    wake_at: int | None = None
+    """When to look again even if nothing happens, in nanoseconds since the epoch."""
+    blocked: tuple[Blocked, ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """Nothing to do, nothing to wait for but restarts by policy: the wish is fulfilled or has failed."""
+        return not self.actions and all(entry.final for entry in self.blocked)
+
+
+def step(desired: Desired, observed: Observed, options: Options, now: int) -> Step:
+    """Everything that can be done now towards the goal of `options`. `now` in nanoseconds since the epoch."""
+    planner = _Planner(desired, observed, options, now)
+    planner.plan()
+    return Step(tuple(planner.actions), planner.wake_at, tuple(planner.blocked))
+
+
+class _Planner:
+    """One step being put together."""
+
+    def __init__(self, desired: Desired, observed: Observed, options: Options, now: int) -> None:
+        self.desired, self.observed, self.options, self.now = desired, observed, options, now
+        self.goal = GOALS[options.goal]
+        self.partition = partition(desired, observed, options)
+        self.actions: list[Action] = []
+        self.blocked: list[Blocked] = []
+        self.wake_at: int | None = None
+        self.needs: dict[str, Need] = {}
+
+    def plan(self) -> None:
+        if self.goal.creates:
+            self._prepare()
+        self.going = {i.slot.service for i in self.partition.instances() if self._goes(i)}
+        self.ready = Readiness(self.desired, self.observed, self.options, self.partition.services, self.needs)
+        for instance in self.partition.instances():
+            self._decide(instance)
+        if self.goal.clears:
+            for action in prepare.leftovers(self.desired, self.observed, self.options):
+                self._do(action)
+
+    def _prepare(self) -> None:
+        """Ask for images, networks and volumes; remember per service the first thing it lacks."""
+        desired, observed, options = self.desired, self.observed, self.options
+        services = [
+            desired.stack.services[name]
+            for name, instances in self.partition.services.items()
+            if any(instance.phase is not Phase.REMOVE for instance in instances)
+        ]
+        keys = {key for service in services for key in service.networks}
+        changed = drifted(desired, observed, options)
+        networks = dict(prepare.network_needs(desired, observed, changed, keys))
+        keys = {key for service in services for key in prepare.volume_keys(service)}
+        volumes = dict(prepare.volume_needs(desired, observed, keys))
+        users: dict[str, list[Service]] = {}
+        for service in services:
+            users.setdefault(desired.image(service), []).append(service)
+        images = {
+            image: prepare.image_need(desired, observed, options, image, found, self.now)
+            for image, found in users.items()
+        }
+        for service in services:
+            wants = [images[desired.image(service)]]
+            wants += [networks.get(key) for key in service.networks]
+            wants += [volumes.get(key) for key in prepare.volume_keys(service)]
+            lacks = [need for need in wants if need]
+            if lacks:
+                self.needs[service.name] = min(lacks, key=lambda need: not need.final)
+        for need in (*images.values(), *networks.values(), *volumes.values()):
+            if need and need.action and not self._do(need.action):
+                need.reason, need.final = observed.failures[need.action.subject], True
+        for action in prepare.undeclared_networks(desired, observed):
+            if action.subject not in observed.failures:
+                self._do(action)
+
+    def _goes(self, instance: Instance) -> bool:
+        """Whether it runs now and this plan will really stop it, so that its dependencies outlive it."""
+        if instance.phase not in GOING or instance.container is None or not instance.container.alive:
+            return False
+        need = self.needs.get(instance.slot.service)
+        hopeless = instance.phase is Phase.REPLACE and need is not None and need.final
+        return not hopeless and ("container", instance.name) not in self.observed.failures
+
+    def _do(self, action: Action) -> bool:
+        """Take an action up, unless the same was tried for these options and failed."""
+        failure = self.observed.failures.get(action.subject)
+        if failure is None:
+            self.actions.append(action)
+            return True
+        self.blocked.append(Blocked(" ".join(action.subject), "", failure, final=True))
+        return False
+
+    def _wait(self, instance: Instance, reason: str, *, final: bool = False) -> None:
+        self.blocked.append(Blocked(str(instance.slot), instance.slot.service, reason, final))
+
+    def _wake(self, at: int) -> None:
+        self.wake_at = at if self.wake_at is None else min(at, self.wake_at)
+
+    def _decide(self, instance: Instance) -> None:
+        phase, container = instance.phase, instance.container
+        need = self.needs.get(instance.slot.service)
+        if need and phase in (Phase.MISSING, Phase.REPLACE, Phase.START):
+            self._wait(instance, need.reason, final=need.final)
+        elif container is None:
+            if phase is Phase.MISSING:
+                self._create(instance)
+            else:
+                self._wait(instance, "there is no container to start", final=True)
+        elif phase in GOING:
+            self._leave(instance, container)
+        elif phase is Phase.START:
+            self._start(instance, container)
+        elif container.alive:
+            self._run(instance, container)
+        elif phase is not Phase.DONE:
+            self._policy(instance, container)
+
+    def _create(self, instance: Instance) -> None:
+        desired = self.desired
+        service = desired.stack.services[instance.slot.service]
+        image = desired.image(service)
+        known = self.observed.images.get(image)
+        networks, volumes = desired.stack.networks, desired.stack.volumes
+        self._do(
+            CreateContainer(
+                because=instance.because,
+                slot=instance.slot,
+                name=instance.name,
+                oneoff=False,
+                image=image,
+                image_id=known.id if known else "",
+                digests=desired.digests[service.name],
+                restart=service.restart,
+                networks=tuple(networks[key].name for key in service.networks if key in networks),
+                volumes=tuple(volumes[key].name for key in prepare.volume_keys(service) if key in volumes),
+            )
+        )
+
+    def _start(self, instance: Instance, container: Container) -> None:
+        wait = self.ready.wait(instance.slot.service)
+        if wait:
+            self._wait(instance, wait.reason, final=wait.final)
+            return
+        service = self.desired.stack.services[instance.slot.service]
+        if service.pre_start and "pre_start" not in container.hooks:
+            self._hooks(instance, container, "pre_start", service)
+        elif self._updated(instance, container):
+            awaited = self.desired.awaited.get(service.name, "")
+            self._do(StartContainer(*_about(instance, container), awaited=awaited))
+
+    def _run(self, instance: Instance, container: Container) -> None:
+        if container.kill_at is not None:
+            self._kill(instance, container, container.kill_at)
+        elif self._updated(instance, container) and instance.phase is Phase.HOOKS:
+            service = self.desired.stack.services[instance.slot.service]
+            self._hooks(instance, container, "post_start", service)
+
+    def _updated(self, instance: Instance, container: Container) -> bool:
+        """True when nothing is left to be recorded."""
+        if not instance.live:
+            return True
+        service = self.desired.stack.services[instance.slot.service]
+        about = _about(instance, container, f"{', '.join(instance.live)} changed")
+        digests = self.desired.digests[service.name]
+        self._do(UpdateContainer(*about, fields=instance.live, digests=digests, restart=service.restart))
+        return False
+
+    def _hooks(self, instance: Instance, container: Container, kind: HookKind, service: Service) -> None:
+        hooks = service.pre_start if kind == "pre_start" else service.post_start
+        self._do(RunHooks(*_about(instance, container), kind=kind, hooks=hooks))
+
+    def _policy(self, instance: Instance, container: Container) -> None:
+        due = restart.next_restart(container)
+        if due is None:
+            return
+        if due.at > self.now:
+            self._wake(due.at)
+            return
+        about = _about(instance, container, f"{ended(container)}, restart: {container.restart.condition}")
+        self._do(RestartContainer(*about, restarts=due.restarts, tries=due.tries, backoff=due.backoff))
+
+    def _leave(self, instance: Instance, container: Container) -> None:
+        """Stop it, dependents first; once it has ended, remove it if it is to go."""
+        if container.alive:
+            if container.kill_at is not None:
+                self._kill(instance, container, container.kill_at)
+                return
+            first = sorted(self.going.intersection(self.desired.dependents.get(instance.slot.service, ())))
+            if first and not container.oneoff:
+                self._wait(instance, f"{', '.join(first)} to be stopped")
+            else:
+                self._stop(instance, container)
+        elif instance.phase is Phase.STOP:
+            self._stop(instance, container)
+        else:
+            renewed = instance.phase is Phase.REPLACE and self.options.renew_anon_volumes
+            volumes = renewed or (instance.phase is Phase.REMOVE and self.options.volumes)
+            self._do(RemoveContainer(*_about(instance, container), volumes=volumes))
+
+    def _stop(self, instance: Instance, container: Container) -> None:
+        service = self.desired.stack.services.get(instance.slot.service)
+        grace = self.options.timeout
+        if service and grace is None:
+            grace = service.stop_grace_period
+        signal = service.stop_signal if service else ""
+        hooks = service.pre_stop if service else ()
+        self._do(StopContainer(*_about(instance, container), signal=signal, grace=grace, hooks=hooks))
+
+    def _kill(self, instance: Instance, container: Container, at: int) -> None:
+        if at <= self.now:
+            self._do(KillContainer(*_about(instance, container, "did not stop in time")))
+        else:
+            self._wake(at)
+            self._wait(instance, "to stop")
+
+
+def _about(instance: Instance, container: Container, because: str = "") -> tuple[str, Slot, str, bool]:
+    return because or instance.because, instance.slot, instance.name, container.oneoff
