@@ -32,8 +32,8 @@ class StackPaths(Value):
         return self.run / "life"
 
     @property
-    def status(self) -> Path:
-        return self.run / "status.json"
+    def record(self) -> Path:
+        return self.state / "record.json"
 
     @property
     def diagnostics(self) -> Path:

@@ -1,0 +1,135 @@
+"""The command line's side of a stack's supervisor: found or started, asked, listened to. Blocking."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from composer.errors import ComposerError, PeerLostError, UsageError
+from composer.keeper.launch import address, launch
+from composer.keeper.wire import Decoder, encode, receive, rights
+from composer.paths import StackPaths
+from composer.supervisor.wire import HELLO
+
+Message = dict[str, Any]
+Heard = Callable[[Message], None]
+
+
+class Supervisor:
+    """One connection. Requests may overlap; frames of other requests are kept for whoever asks for them."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.decoder = Decoder()
+        self.frames: list[Message] = []
+        self.last = 0
+        sock.sendall(encode(dict(HELLO)))
+
+    @classmethod
+    def connect(cls, paths: StackPaths) -> Supervisor | None:
+        """The stack's supervisor; None when nothing of the stack runs."""
+        try:
+            directory = os.open(paths.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            sock.connect(address(directory, "api.sock"))
+        except (FileNotFoundError, ConnectionRefusedError):
+            sock.close()
+            return None
+        finally:
+            os.close(directory)
+        return cls(sock)
+
+    @classmethod
+    def start(cls, paths: StackPaths) -> Supervisor:
+        """The stack's supervisor, started with its keeper when the stack has none."""
+        start_keeper(paths)
+        found = cls.connect(paths)
+        if found is None:
+            raise PeerLostError(
+                "the stack's keeper did not come up",
+                hint=f"see {paths.diagnostics}, or run `composer doctor`",
+            )
+        return found
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def __enter__(self) -> Supervisor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, verb: str, fds: Mapping[str, int] | None = None, /, **fields: Any) -> int:
+        """Send a request; its number."""
+        self.last += 1
+        given = dict(fds or {})
+        frame = encode({**fields, "id": self.last, "verb": verb, "fds": list(given)})
+        try:
+            sent = self.sock.sendmsg([frame], rights(list(given.values())))
+            self.sock.sendall(frame[sent:])
+        except OSError as error:
+            raise PeerLostError("the stack's supervisor went away") from error
+        return self.last
+
+    def next(self, number: int) -> Message:
+        """The next frame of a request. Raises PeerLostError when the supervisor is gone."""
+        while True:
+            for frame in self.frames:
+                if frame.get("id") == number:
+                    self.frames.remove(frame)
+                    return frame
+            self.receive()
+
+    def receive(self) -> None:
+        """Read once; what comes waits in `frames`."""
+        try:
+            data, fds = receive(self.sock)
+        except ConnectionError:
+            data, fds = b"", []
+        if not data:
+            raise PeerLostError("the stack's supervisor went away")
+        for message in self.decoder.feed(data, fds):
+            if "supervisor" not in message:
+                self.frames.append(message)
+            elif message["supervisor"] != HELLO["supervisor"]:
+                raise UsageError(
+                    "the running supervisor is of another version of composer",
+                    hint="`composer down` with that version first",
+                )
+
+    def result(self, number: int, heard: Heard | None = None) -> Message:
+        """The final answer; other frames go to `heard`. Raises what the supervisor raised."""
+        while True:
+            frame = self.next(number)
+            if "error" in frame:
+                raise failure(frame["error"])
+            if "ok" in frame:
+                return {**frame["ok"], "fds": frame["fds"]}
+            if heard:
+                heard(frame)
+
+    def call(
+        self, verb: str, fds: Mapping[str, int] | None = None, /, heard: Heard | None = None, **fields: Any
+    ) -> Message:
+        """`send` and `result`."""
+        return self.result(self.send(verb, fds, **fields), heard)
+
+
+def start_keeper(paths: StackPaths) -> bool:
+    """Start the stack's keeper (and so its supervisor) unless it lives; returns at once."""
+    paths.state.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "composer.supervisor", str(paths.run), str(paths.state)]
+    return launch(paths.run, command, paths.diagnostics)
+
+
+def failure(error: Message) -> ComposerError:
+    raised = ComposerError(error["message"], hint=error.get("hint"))
+    raised.exit_code = error.get("exit_code", 1)
+    return raised

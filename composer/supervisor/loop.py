@@ -1,0 +1,143 @@
+"""The loop: look, step, act, and look again when something changed or its time has come.
+
+One operation (a user's wish) at a time drives the goal; between operations the goal is `keep`. The loop
+decides nothing itself: `plan.step` does. It remembers which subjects have an action under way, so that an
+action is never begun twice, and records failures as observations.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import anyio
+from anyio.abc import TaskGroup
+
+from composer.errors import ComposerError
+from composer.model.stack import Stack
+from composer.plan.actions import Action
+from composer.plan.observed import Subject
+from composer.plan.options import Desired, Options
+from composer.plan.step import Blocked, Step, step
+from composer.supervisor.world import World
+
+SECOND = 1_000_000_000
+IDLE = 3600.0
+"""Seconds after which the loop looks again though nothing is known to be due."""
+
+EMPTY = Stack("", {})
+
+
+class Operation:
+    """One wish on its way. `report` hears of every action; `finished` is set once nothing is left to do."""
+
+    def __init__(self, options: Options, report: Callable[[Action, str, str], None]) -> None:
+        self.options = options
+        self.report = report
+        self.finished = anyio.Event()
+        self.blocked: tuple[Blocked, ...] = ()
+        self.superseded = ""
+
+    @property
+    def failures(self) -> list[Blocked]:
+        """What will never be fulfilled."""
+        return [entry for entry in self.blocked if entry.final]
+
+
+class Loop:
+    """`act` carries out one action; `settle` makes what is shared (names, ports, the record) follow."""
+
+    def __init__(
+        self,
+        world: World,
+        act: Callable[[Action], Awaitable[None]],
+        settle: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.world, self.act, self.settle = world, act, settle
+        self.desired: Desired | None = None
+        self.keep = Options()
+        self.operation: Operation | None = None
+        self.queue: list[Operation] = []
+        self.busy: dict[Subject, str] = {}
+        self.parallel = 0
+        self.blocked: tuple[Blocked, ...] = ()
+        self.ended = False
+        self._woken = anyio.Event()
+
+    def wake(self) -> None:
+        """Something changed: look again."""
+        self._woken.set()
+
+    def submit(self, operation: Operation) -> None:
+        """Put a wish in line. One that ends things overtakes what is under way."""
+        if operation.options.goal in ("down", "stop", "rm") and self.operation is not None:
+            self.operation.superseded = operation.options.goal
+        self.queue.append(operation)
+        self.wake()
+
+    async def run(self) -> None:
+        """Until `ended` is set."""
+        async with anyio.create_task_group() as tasks:
+            while not self.ended:
+                self._woken = anyio.Event()
+                self._next_operation()
+                delay = await self._look(tasks)
+                with anyio.move_on_after(delay):
+                    await self._woken.wait()
+            tasks.cancel_scope.cancel()
+
+    def _next_operation(self) -> None:
+        current = self.operation
+        if current is not None and current.superseded and not self.busy:
+            self._finish(current)
+        if self.operation is None and self.queue:
+            self.operation = self.queue.pop(0)
+            self.world.failures.clear()
+
+    def _finish(self, operation: Operation) -> None:
+        operation.finished.set()
+        self.operation = None
+        self.world.failures.clear()
+        self.wake()
+
+    async def _look(self, tasks: TaskGroup) -> float:
+        """One pass. Seconds until the next one, if nothing wakes the loop before."""
+        if self.desired is None:
+            return IDLE
+        operation = self.operation
+        options = operation.options if operation else self.keep
+        now = time.time_ns()
+        result = step(self.desired, self.world.observed(), options, now)
+        self.blocked = result.blocked
+        if operation is None or not operation.superseded:
+            self._begin(tasks, result, operation)
+        await self.settle()
+        if operation is not None and not self.busy and result.settled and not operation.superseded:
+            operation.blocked = result.blocked
+            self._finish(operation)
+        return IDLE if result.wake_at is None else max((result.wake_at - time.time_ns()) / SECOND, 0.0)
+
+    def _begin(self, tasks: TaskGroup, result: Step, operation: Operation | None) -> None:
+        for action in result.actions:
+            if action.subject in self.busy or (self.parallel > 0 and len(self.busy) >= self.parallel):
+                continue
+            self.busy[action.subject] = type(action).__name__
+            tasks.start_soon(self._carry_out, action, operation)
+
+    async def _carry_out(self, action: Action, operation: Operation | None) -> None:
+        report = operation.report if operation else _nobody
+        report(action, "begin", "")
+        try:
+            await self.act(action)
+        except ComposerError as error:
+            self.world.failures[action.subject] = str(error)
+            report(action, "failed", str(error))
+        else:
+            report(action, "done", "")
+        finally:
+            del self.busy[action.subject]
+            self.wake()
+
+
+def _nobody(action: Action, phase: str, text: str) -> None:
+    """Actions between wishes have no audience."""

@@ -1,0 +1,31 @@
+"""The supervisor's protocol: verbs, fields and answers on one page. Framing and descriptors are the keeper's.
+
+The first frame of each side is `{"supervisor": 1}`. A request carries `id` and `verb`; it gets any number of
+frames with `progress` or `event`, and in the end one with `ok` or `error`:
+
+    {"id": 3, "progress": {"id": "Container web-1", "text": "Started", "state": "done"}}
+    {"id": 3, "ok": {...}, "fds": [...]}      or      {"id": 3, "error": {"message": ..., "hint": ...}}
+
+    verb      does; answers when
+    apply     a wish: `options` (plan.options.Options as JSON), fd `stack` (the Stack as JSON); answers when nothing is left to do. `wait`: also until all is running and healthy, for at most
+              `wait_timeout` seconds
+    predict   the actions that `apply` with the same fields would carry out: `actions` [[description, cause]]
+    exec      a process in `container`: `process` {args, env, user, cwd, tty, privileged, detach};
+              fds stdin, stdout, stderr. `ok` {pid} and fd tty once it runs, then event {exit: code}
+    run       a one-off container of `service`: `overrides`; answers {container} once it exists
+    start     starts the one-off `container`; events as for `events` until it ends; `ok` {exit}
+    attach    fds of `container`: stdin or tty, for writing
+    signal    `signo` to `containers` (names), or to what this connection runs by exec
+    pause     freeze (or with `thaw` thaw) `containers`
+    events    from now on: {event: {...}} until the connection closes
+    wait      answers when one of `containers` has ended: {container, exit}
+    stats     {container: numbers} once
+    top       {container: [pids]}
+    network   connect or disconnect a running container: `network`, `container`, `connect`, attachment fields
+    quit      the supervisor and the keeper end when nothing runs
+"""
+
+from __future__ import annotations
+
+VERSION = 1
+HELLO = {"supervisor": VERSION}

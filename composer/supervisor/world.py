@@ -1,0 +1,169 @@
+"""What the supervisor knows of its stack: the live containers, and how that becomes Observed and the record.
+
+Everything here is memory that can be rebuilt: from the record on disk and the keeper's list. Only the event
+loop's own task changes it, so nothing is locked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from composer.model.stack import FrozenMap, RestartPolicy
+from composer.plan.health import Health, Result
+from composer.plan.observed import Container, ImageState, NetworkState, Observed, Slot, Subject, VolumeState
+from composer.record import ContainerRow, NetworkRow, PortRow
+
+
+class Live:
+    """One container with everything that an execution knows of it. `plan` is what planning sees."""
+
+    def __init__(self, plan: Container) -> None:
+        self.plan = plan
+        self.pid = 0
+        self.reason = ""
+        self.command: list[str] = []
+        self.labels: dict[str, str] = {}
+        self.tty = False
+        self.stdin = False
+        self.stop_signal = ""
+        self.grace = 0
+        self.ports: list[PortRow] = []
+        self.networks: dict[str, NetworkRow] = {}
+        self.mounts: list[dict[str, Any]] = []
+        self.anonymous: dict[str, str] = {}
+        self.remove_after = False
+        self.resources: dict[str, int] = {}
+        """Descriptors held for as long as it runs, by name."""
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+    def change(self, **fields: Any) -> None:
+        """Replace fields of `plan`."""
+        self.plan = self.plan.replace(**fields)
+
+
+class World:
+    """Containers by name, networks and volumes by name on the host, images by reference, failures by subject."""
+
+    def __init__(self) -> None:
+        self.containers: dict[str, Live] = {}
+        self.networks: dict[str, NetworkState] = {}
+        self.volumes: dict[str, VolumeState] = {}
+        self.images: dict[str, ImageState] = {}
+        self.failures: dict[Subject, str] = {}
+
+    def observed(self) -> Observed:
+        """A snapshot for planning."""
+        return Observed(
+            containers=tuple(live.plan for live in self.containers.values()),
+            networks=FrozenMap(self.networks),
+            volumes=FrozenMap(self.volumes),
+            images=FrozenMap(self.images),
+            failures=FrozenMap(self.failures),  # type: ignore[arg-type]
+        )
+
+    def by_id(self, identity: str) -> Live | None:
+        return next((live for live in self.containers.values() if live.plan.id == identity), None)
+
+    def of_service(self, service: str) -> list[Live]:
+        """The numbered instances of a service, lowest number first."""
+        found = [
+            live
+            for live in self.containers.values()
+            if live.plan.slot.service == service and not live.plan.oneoff
+        ]
+        return sorted(found, key=lambda live: live.plan.slot.number)
+
+
+def row(live: Live) -> ContainerRow:
+    """A live container as the record keeps it."""
+    plan = live.plan
+    return ContainerRow(
+        name=plan.name,
+        id=plan.id,
+        service=plan.slot.service,
+        number=plan.slot.number,
+        oneoff=plan.oneoff,
+        state=plan.state,
+        health=plan.health.status if plan.health and plan.alive else "",
+        exit_code=plan.exit_code,
+        reason=live.reason,
+        pid=live.pid,
+        image=plan.image,
+        image_id=plan.image_id,
+        command=live.command,
+        created_at=plan.created_at,
+        started_at=plan.started_at,
+        finished_at=plan.finished_at,
+        restarts=plan.restarts,
+        tty=live.tty,
+        stdin=live.stdin,
+        labels=live.labels,
+        ports=live.ports,
+        networks=live.networks,
+        mounts=live.mounts,
+        anonymous=live.anonymous,
+        plan=plan_row(live),
+    )
+
+
+PLAN_FIELDS = (
+    "generation", "networks", "volumes", "begun_at", "oom", "tries", "backoff", "kill_at", "stopped", "hooks",
+)  # fmt: skip
+
+
+def plan_row(live: Live) -> dict[str, Any]:
+    """What only planning needs, and what a restart of the supervisor must not forget."""
+    plan = live.plan
+    kept: dict[str, Any] = {name: getattr(plan, name) for name in PLAN_FIELDS}
+    kept["digests"] = dict(plan.digests)
+    kept["restart"] = vars(plan.restart)
+    kept["health"] = health_row(plan.health)
+    kept["stop_signal"], kept["grace"], kept["remove_after"] = live.stop_signal, live.grace, live.remove_after
+    return kept
+
+
+def health_row(health: Health | None) -> dict[str, Any] | None:
+    if health is None:
+        return None
+    return {**vars(health), "results": [vars(result) for result in health.results]}
+
+
+def health_of(kept: dict[str, Any] | None) -> Health | None:
+    if kept is None:
+        return None
+    return Health(**{**kept, "results": tuple(Result(**result) for result in kept["results"])})
+
+
+def live_of(row: ContainerRow) -> Live:
+    """The inverse of `row`."""
+    kept = row["plan"]
+    more: Any = {name: tuple(v) if isinstance(v := kept[name], list) else v for name in PLAN_FIELDS}
+    plan = Container(
+        slot=Slot(row["service"], row["number"]),
+        name=row["name"],
+        id=row["id"],
+        state=row["state"],  # type: ignore[arg-type]
+        digests=FrozenMap(kept["digests"]),
+        image=row["image"],
+        image_id=row["image_id"],
+        restart=RestartPolicy(**kept["restart"]),
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        exit_code=row["exit_code"],
+        restarts=row["restarts"],
+        health=health_of(kept["health"]),
+        oneoff=row["oneoff"],
+        **more,
+    )
+    live = Live(plan)
+    live.pid, live.reason = row["pid"], row["reason"]
+    live.command, live.labels, live.tty, live.stdin = row["command"], row["labels"], row["tty"], row["stdin"]
+    live.ports, live.networks, live.mounts = row["ports"], row["networks"], row["mounts"]
+    live.anonymous = row["anonymous"]
+    live.stop_signal, live.grace = kept["stop_signal"], kept["grace"]
+    live.remove_after = kept["remove_after"]
+    return live
