@@ -41,6 +41,7 @@ _ANSWER_HEADER = Struct("!5H")
 _RECORD = Struct("!HHIH")
 _TTL = Struct("!I")
 _OPT = Struct("!BHHIH")  # name, type, size, rcode and flags, length
+_ID_SIZE = 2
 _HEADER_SIZE = 12
 _TO_QUESTION = b"\xc0\x0c"
 _MAX_NAME = 255
@@ -277,7 +278,7 @@ def answers(query: Query, records: Sequence[bytes], limit: int) -> Iterator[byte
 
 def _shuffled(query: Query, records: list[bytes], limit: int) -> Iterator[bytes]:
     size = len(records[0])
-    count = min(len(records), (limit - len(answer(query, NOERROR))) // size)
+    count = min(len(records), (limit - _ID_SIZE - len(answer(query, NOERROR))) // size)
     truncated = count < len(records)
     whole = answer(query, NOERROR, bytes(count * size), count, truncated=truncated)
     start = _ANSWER_HEADER.size + len(query.question)

@@ -1,4 +1,4 @@
-"""Network namespaces for tests, with nothing in them but loopback, and a resolver that runs in one of them."""
+"""Network namespaces for tests, nothing in them but loopback, and a resolver that runs in one of them."""
 
 from __future__ import annotations
 
