@@ -1,0 +1,30 @@
+"""The keeper's entry: the supervisor first, everything else while that imports."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from composer.keeper import API_FD, KEEPER_FD, LIFE_FD
+from composer.keeper.spawn import spawn
+
+
+def main() -> None:
+    """Arguments: the run directory, and the supervisor's command line."""
+    run, *command = sys.argv[1:]
+    for fd in (LIFE_FD, KEEPER_FD, API_FD):
+        os.set_inheritable(fd, False)
+    os.chdir("/")
+    os.umask(0o022)
+    try:
+        pid = spawn(command, API_FD)
+    except OSError as error:
+        sys.exit(f"keeper: {command[0]} cannot be started: {error.strerror}")
+
+    from composer.keeper.guard import Guard
+
+    guard = Guard()  # before the rest is imported: what it does not know it does not cost
+
+    from composer.keeper.serve import serve
+
+    serve(run, command, pid, guard)
