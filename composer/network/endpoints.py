@@ -1,0 +1,190 @@
+"""A container's interfaces: which ones, under which names, with which default route (pure); and making
+them.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+from collections.abc import Iterable, Sequence
+
+from composer.errors import NotFoundError
+from composer.model.stack import Attachment
+from composer.network import links, sysctl
+from composer.network.netlink import Message, Netlink
+from composer.network.registry import Lease, NetworkRecord
+from composer.value import Value
+
+
+class Endpoint(Value):
+    """One interface of one container. `pid` is a process in its network namespace; `link` the bridge, or the
+    parent interface of a macvlan or ipvlan; `addresses` have prefix lengths."""
+
+    container: str
+    network: str
+    pid: int
+    interface: str
+    link: str
+    addresses: tuple[str, ...] = ()
+    gateway4: str = ""
+    gateway6: str = ""
+    default_route: bool = False
+    mac: str = ""
+    mtu: int = 1500
+    driver: str = "bridge"
+    mode: str = ""
+    flag: str = "bridge"
+    icc: bool = True
+
+
+def arrange(
+    container: str, pid: int, places: Iterable[tuple[NetworkRecord, Lease, Attachment]]
+) -> list[Endpoint]:
+    """The interfaces of a container, in order: highest `priority` first, then by network name.
+
+    The default route is by the network with the highest `gw_priority`, then `priority`, then the first by
+    name, of those that lead outside (`internal` ones never do); IPv4 and IPv6 are decided apart, as in
+    Docker.
+    """
+    order = sorted(places, key=lambda p: (-p[2].priority, p[0].name))
+    given = {place[2].interface_name for place in order}
+    outside = sorted(
+        (place for place in order if not place[0].internal),
+        key=lambda p: (-p[2].gw_priority, -p[2].priority, p[0].name),
+    )
+    first = {
+        version: next((record.name for record, _, _ in outside if record.gateway(version)), "")
+        for version in (4, 6)
+    }
+    endpoints = []
+    for record, lease, attachment in order:
+        options = record.settings
+        interface = attachment.interface_name or _free_name(options.prefix, given)
+        given.add(interface)
+        own = {version: record.name == first[version] for version in (4, 6)}
+        endpoints.append(
+            Endpoint(
+                container=container,
+                network=record.name,
+                pid=pid,
+                interface=interface,
+                link=record.link,
+                addresses=(*lease.addresses, *(_link_local(ip) for ip in attachment.link_local_ips)),
+                gateway4=record.gateway(4) if own[4] else "",
+                gateway6=record.gateway(6) if own[6] else "",
+                default_route=own[4] or own[6],
+                mac=lease.mac,
+                mtu=options.mtu or 1500,
+                driver=record.driver,
+                mode=options.mode,
+                flag=options.flag,
+                icc=options.icc,
+            )
+        )
+    return endpoints
+
+
+def _free_name(prefix: str, given: set[str]) -> str:
+    return next(
+        name for name in (f"{prefix}{number}" for number in range(len(given) + 1)) if name not in given
+    )
+
+
+def _link_local(address: str) -> str:
+    return f"{address}/{64 if ':' in address else 16}" if "/" not in address else address
+
+
+def attach(host: Netlink, inside: Netlink, endpoints: Sequence[Endpoint]) -> None:
+    """Make all interfaces of one container: four system calls, whatever their number.
+
+    `inside` is a socket of the container's namespace. Raises NetlinkError; interfaces that were made
+    before the failure die with the namespace. Raises NotFoundError when a bridge or parent interface is
+    missing.
+    """
+    masters = links.find(host, {endpoint.link for endpoint in endpoints})
+    # br_netfilter translates addresses while a frame is still being bridged: a container that calls itself
+    # by a published port gets its own frame back, which only a port in hairpin mode lets through.
+    hairpin = sysctl.read("bridge/bridge-nf-call-iptables") == "1"
+    requests: list[Message] = []
+    for endpoint in endpoints:
+        if endpoint.link not in masters:
+            raise NotFoundError(
+                f"network {endpoint.network}: there is no interface {endpoint.link}",
+                hint="run `composer up` again",
+            )
+        requests += _outside(endpoint, masters[endpoint.link], hairpin)
+    host.request(requests)
+    _configure(inside, endpoints)
+
+
+def _outside(endpoint: Endpoint, master: links.Link, hairpin: bool) -> list[Message]:
+    peer, mac, pid = endpoint.interface, endpoint.mac, endpoint.pid
+    if endpoint.driver == "macvlan":
+        mode = endpoint.mode or "bridge"
+        return [links.add_macvlan(master.index, endpoint.mtu, peer=peer, mac=mac, pid=pid, mode=mode)]
+    if endpoint.driver == "ipvlan":
+        mode = endpoint.mode or "l2"
+        return [
+            links.add_ipvlan(master.index, endpoint.mtu, peer=peer, pid=pid, mode=mode, flag=endpoint.flag)
+        ]
+    name = host_name(endpoint)
+    return [
+        links.add_veth(
+            name, master.index, endpoint.mtu, peer=peer, mac=mac, pid=pid, alias=endpoint.container
+        ),
+        links.set_port(name, isolated=not endpoint.icc, hairpin=hairpin),
+        links.set_up(name),
+    ]
+
+
+def host_name(endpoint: Endpoint) -> str:
+    """The host's end of the pair. By pid and interface, so a container that is still dying keeps no name
+    away.
+    """
+    import hashlib
+
+    return (
+        "cv" + hashlib.sha256(f"{endpoint.pid}/{endpoint.interface}/{endpoint.mac}".encode()).hexdigest()[:12]
+    )
+
+
+def _configure(inside: Netlink, endpoints: Sequence[Endpoint]) -> None:
+    """Addresses and routes, from within. Without an IPv6 address there is no IPv6 on the interface at all."""
+    names = [endpoint.interface for endpoint in endpoints]
+    quiet = [links.no_link_local(e.interface) for e in endpoints if not any(":" in a for a in e.addresses)]
+    ups = [links.set_up(name) for name in ("lo", *names)]
+    answers = inside.request([*quiet, *ups, *(links.get_link(name) for name in names)])
+    index = {link.name: link.index for link in map(links.read_link, answers)}
+    requests = []
+    for endpoint in endpoints:
+        at = index[endpoint.interface]
+        of = f" of {endpoint.container}"
+        requests += [links.add_address(at, address, what=of) for address in endpoint.addresses]
+        requests += [
+            links.add_route(at, gateway) for gateway in (endpoint.gateway4, endpoint.gateway6) if gateway
+        ]
+    inside.request(requests)
+
+
+def detach(inside: Netlink, interfaces: Iterable[str]) -> None:
+    """Take interfaces away from a running container; one that is gone already is no error."""
+    inside.request([links.delete_link(name) for name in interfaces], forgive=(errno.ENODEV,))
+
+
+def reroute(inside: Netlink, endpoints: Sequence[Endpoint]) -> None:
+    """Set the default routes again, after `detach` or a second `attach` has changed who leads outside."""
+    index = links.find(inside, [endpoint.interface for endpoint in endpoints])
+    for family, gateways in (
+        (2, [(e.interface, e.gateway4) for e in endpoints]),
+        (10, [(e.interface, e.gateway6) for e in endpoints]),
+    ):
+        chosen = [links.add_route(index[name].index, gateway) for name, gateway in gateways if gateway]
+        if chosen:
+            inside.request(chosen)
+        else:
+            inside.request([links.delete_default_routes(family)], forgive=(errno.ESRCH,))
+
+
+def addresses_of(endpoint: Endpoint) -> list[str]:
+    """Without prefix lengths."""
+    return [str(ipaddress.ip_interface(address).ip) for address in endpoint.addresses]

@@ -1,0 +1,297 @@
+"""What the firewall does for one stack: published ports, masquerading, isolation. Pure.
+
+One table per stack. Every list (ports, bridges) is a set or map, so neither the number of rules nor the
+cost of a packet grows with the stack. Each rule stands beside its nft text; tests hold the two against each
+other.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+
+from composer.network.nft import expr
+from composer.value import Value
+
+BRIDGE_GROUP = 0x63740001
+"""The link group of all our bridges, of whatever stack."""
+
+
+class PublishedPort(Value):
+    """`host_ip` "" is every address, IPv4 and IPv6. `ipv4` and `ipv6` are the container's; "" where it has
+    none.
+    """
+
+    host_ip: str
+    host_port: int
+    protocol: str
+    target: int
+    ipv4: str = ""
+    ipv6: str = ""
+
+
+class Bridge(Value):
+    """A network as the firewall sees it. `outbound` "" does not masquerade."""
+
+    name: str
+    internal: bool = False
+    icc: bool = True
+    masquerade: bool = True
+
+
+class Rule(Value):
+    text: str
+    code: bytes
+
+
+class Chain(Value):
+    name: str
+    type: str
+    hook: str
+    priority: int
+    rules: tuple[Rule, ...]
+
+
+class Set(Value):
+    """A set, or with `data` a map. `elements` are (key fields, data fields)."""
+
+    name: str
+    key: tuple[str, ...]
+    data: tuple[str, ...]
+    elements: tuple[tuple[tuple[str | int, ...], tuple[str | int, ...]], ...]
+
+
+class Table(Value):
+    name: str
+    sets: tuple[Set, ...]
+    chains: tuple[Chain, ...]
+
+
+Part = tuple[str, bytes]
+
+_ACCEPT: Part = ("accept", expr.verdict(expr.ACCEPT))
+_DROP: Part = ("drop", expr.verdict(expr.DROP))
+_MASQUERADE: Part = ("masquerade", expr.masquerade())
+_V4 = expr.nfproto() + expr.compare(b"\x02")
+_V6 = expr.nfproto() + expr.compare(b"\x0a")
+_TO_LOOPBACK4: Part = (
+    "ip daddr 127.0.0.0/8",
+    _V4 + expr.payload(1, 16, 1) + expr.compare(b"\x7f"),
+)
+_LOCAL: Part = ("fib daddr type local", expr.fib_type() + expr.compare(expr.host32(2)))
+_ESTABLISHED: Part = (
+    "ct state established,related",
+    expr.ct(0) + expr.mask(expr.host32(2 | 4)) + expr.compare(expr.host32(0), equal=False),
+)
+_DNATED: Part = (
+    "ct status dnat",
+    expr.ct(2) + expr.mask(expr.host32(1 << 5)) + expr.compare(expr.host32(0), equal=False),
+)
+_NEIGHBOURS: Part = (
+    "icmpv6 type 135-136",
+    expr.l4proto() + expr.compare(b"\x3a") + expr.payload(2, 0, 1) + expr.within(b"\x87", b"\x88"),
+)
+_NOT_TO_OURS: Part = (
+    f"oifgroup != {BRIDGE_GROUP}",
+    expr.oifgroup() + expr.compare(expr.host32(BRIDGE_GROUP), equal=False),
+)
+
+
+def _from(name: str) -> Part:
+    return f"iifname @{name}", expr.iifname() + expr.lookup(name)
+
+
+def _to(name: str) -> Part:
+    return f"oifname @{name}", expr.oifname() + expr.lookup(name)
+
+
+def _between(name: str) -> Part:
+    return f"iifname . oifname @{name}", expr.iifname(0) + expr.oifname(4) + expr.lookup(name)
+
+
+def _translate(version: int, name: str, *, by_address: bool) -> Part:
+    """dnat to what the map has for [address,] protocol and port."""
+    ip, family, offset, words = (
+        ("ip", socket.AF_INET, 16, 1) if version == 4 else ("ip6", socket.AF_INET6, 24, 4)
+    )
+    text = f"{ip} daddr . meta l4proto . th dport" if by_address else "meta l4proto . th dport"
+    code = b""
+    first = 0
+    if by_address:
+        code += expr.payload(1, offset, words * 4)
+        first = words
+    code += expr.l4proto(first) + expr.payload(2, 2, 2, first + 1)
+    code += expr.lookup(name, to=0) + expr.dnat(family, 0, words)
+    only = f"meta nfproto ipv{version} " if not by_address else ""
+    return f"{only}dnat {ip} to {text} map @{name}", (_V4 if version == 4 else _V6) + code
+
+
+def _rule(*parts: Part) -> Rule:
+    return Rule(" ".join(text for text, _ in parts), b"".join(code for _, code in parts))
+
+
+_FIXED = (
+    # route_localnet lets the host send 127.0.0.1 to a container; nothing may come back in that way.
+    Chain(
+        "guard",
+        "filter",
+        "prerouting",
+        -300,
+        (_rule(_TO_LOOPBACK4, _from("bridges"), _DROP),),
+    ),
+    Chain(
+        "forward",
+        "filter",
+        "forward",
+        0,
+        (
+            _rule(_ESTABLISHED, _ACCEPT),
+            _rule(_between("talkative"), _ACCEPT),
+            _rule(_from("internal"), _DROP),
+            _rule(_to("bridges"), _DNATED, _ACCEPT),
+            _rule(_to("bridges"), _DROP),
+        ),
+    ),
+    Chain(
+        "input",
+        "filter",
+        "input",
+        0,
+        (
+            _rule(_from("internal"), _ESTABLISHED, _ACCEPT),
+            _rule(_from("internal"), _NEIGHBOURS, _ACCEPT),
+            _rule(_from("internal"), _DROP),
+        ),
+    ),
+    Chain(
+        "postrouting",
+        "nat",
+        "postrouting",
+        100,
+        (
+            _rule(_from("outbound"), _NOT_TO_OURS, _MASQUERADE),
+            _rule(_between("answered"), _DNATED, _MASQUERADE),
+            # No route leads out of an internal network: who comes in by a port must look like its gateway.
+            _rule(_to("internal"), _DNATED, _MASQUERADE),
+        ),
+    ),
+)
+
+
+def table_name(stack: str) -> str:
+    return f"composer-{stack}"
+
+
+def table(stack: str, bridges: Iterable[Bridge], ports: Iterable[PublishedPort]) -> Table:
+    """The whole table of a stack."""
+    bridges = sorted(bridges, key=lambda bridge: bridge.name)
+    maps = [found for found in _maps(ports) if found.elements]
+    return Table(table_name(stack), (*_sets(bridges), *maps), _chains({found.name for found in maps}))
+
+
+def _sets(bridges: list[Bridge]) -> list[Set]:
+    """`answered` holds the ways in which the answer would not come back through us, were the source kept:
+    from a bridge to itself, and from no interface ("": the host itself, or frames that br_netfilter shows
+    us).
+    """
+
+    def names(name: str, chosen: Iterable[Bridge]) -> Set:
+        return Set(name, ("ifname",), (), tuple(((bridge.name,), ()) for bridge in chosen))
+
+    def pairs(name: str, chosen: Iterable[Bridge]) -> Set:
+        return Set(name, ("ifname", "ifname"), (), tuple(((b.name, b.name), ()) for b in chosen))
+
+    return [
+        names("bridges", bridges),
+        names("internal", (bridge for bridge in bridges if bridge.internal)),
+        names("outbound", (bridge for bridge in bridges if bridge.masquerade and not bridge.internal)),
+        Set(
+            "answered",
+            ("ifname", "ifname"),
+            (),
+            tuple(((by, b.name), ()) for b in bridges for by in ("", b.name)),
+        ),
+        pairs("talkative", (bridge for bridge in bridges if bridge.icc)),
+    ]
+
+
+_MAPS = {
+    f"{name}{version}": (
+        (*((f"ipv{version}_addr",) if name != "any" else ()), "inet_proto", "inet_service"),
+        (f"ipv{version}_addr", "inet_service"),
+    )
+    for version in (4, 6)
+    for name in ("any", "at", "local")
+}
+"""Published on every address, on one, and on a loopback address (never looked at for packets from
+outside).
+"""
+
+
+def _maps(ports: Iterable[PublishedPort]) -> list[Set]:
+    elements: dict[str, dict[tuple[str | int, ...], tuple[str | int, ...]]] = {name: {} for name in _MAPS}
+    for port in ports:
+        for version, address in ((4, port.ipv4), (6, port.ipv6)):
+            name = _map_of(port.host_ip, version)
+            if name and address:
+                where = () if name.startswith("any") else (port.host_ip,)
+                elements[name][*where, port.protocol, port.host_port] = (address, port.target)
+    return [Set(name, *_MAPS[name], tuple(sorted(found.items()))) for name, found in elements.items()]
+
+
+def _map_of(host_ip: str, version: int) -> str:
+    """ "" when the port is not published on this IP version."""
+    if not host_ip:
+        return f"any{version}"
+    address = ipaddress.ip_address(host_ip)
+    if address.version != version:
+        return ""
+    kind = "any" if address.is_unspecified else "local" if address.is_loopback else "at"
+    return f"{kind}{version}"
+
+
+def _chains(maps: set[str]) -> tuple[Chain, ...]:
+    def translations(*names: str) -> list[Rule]:
+        rules = []
+        for version in (4, 6):
+            for name in names:
+                if f"{name}{version}" in maps:
+                    part = _translate(version, f"{name}{version}", by_address=name != "any")
+                    rules.append(_rule(_LOCAL, part) if name == "any" else _rule(part))
+        return rules
+
+    return (
+        *_FIXED,
+        *(
+            Chain(name, "nat", name, -100, rules)
+            for name, rules in (
+                ("prerouting", tuple(translations("at", "any"))),
+                ("output", tuple(translations("local", "at", "any"))),
+            )
+            if rules
+        ),
+    )
+
+
+def render(this: Table) -> str:
+    """The table in nft's language, for people and for tests."""
+    lines = [f"table inet {this.name} {{"]
+    for each in this.sets:
+        kind = " . ".join(each.key) + (f" : {' . '.join(each.data)}" if each.data else "")
+        lines += [f"  {'map' if each.data else 'set'} {each.name} {{", f"    type {kind}"]
+        elements = [
+            " . ".join(f'"{field}"' if field == "" else str(field) for field in fields)
+            + (f" : {' . '.join(map(str, data))}" if data else "")
+            for fields, data in each.elements
+        ]
+        lines += [f"    elements = {{ {', '.join(elements)} }}"] if elements else []
+        lines.append("  }")
+    for chain in this.chains:
+        lines += [
+            f"  chain {chain.name} {{",
+            f"    type {chain.type} hook {chain.hook} priority {chain.priority}; policy accept;",
+        ]
+        lines += [f"    {rule.text}" for rule in chain.rules]
+        lines.append("  }")
+    return "\n".join([*lines, "}", ""])

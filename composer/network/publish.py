@@ -1,0 +1,57 @@
+"""The firewall of a stack, from its networks and ports, and the end of everything a stack has on the
+network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from composer.network import registry
+from composer.network.lifecycle import remove_networks
+from composer.network.netlink import NETLINK_NETFILTER, Netlink
+from composer.network.nft import apply, rules
+from composer.network.nft.rules import Bridge, PublishedPort
+from composer.network.registry import NetworkRecord
+from composer.paths import Paths
+
+
+def firewall() -> Netlink:
+    """A socket for `publish` and `unpublish`; keep it, closing is slow."""
+    return Netlink(protocol=NETLINK_NETFILTER)
+
+
+def publish(
+    socket: Netlink, stack_name: str, networks: Iterable[NetworkRecord], ports: Iterable[PublishedPort]
+) -> None:
+    """Replace the stack's nftables table: isolation of its networks and its published ports, all at once.
+
+    `networks` are all that the stack uses, those of others included. Call it before the first container
+    starts (addresses are known from their leases), and whenever ports or networks change.
+    """
+    apply.replace(socket, rules.table(stack_name, map(_bridge, _bridged(networks)), ports))
+
+
+def unpublish(socket: Netlink, stack_name: str) -> None:
+    """Take the stack's table away; no error when there is none."""
+    apply.delete(socket, rules.table_name(stack_name))
+
+
+def teardown(paths: Paths, stack_name: str) -> None:
+    """The end of everything of a stack: its table, its leases, its networks with their bridges.
+
+    Its containers must be gone. Raises ConflictError when another stack's container is on one of its
+    networks.
+    """
+    with firewall() as socket:
+        unpublish(socket, stack_name)
+    registry.keep_only(paths, stack_name, ())
+    remove_networks(paths, [record for record in registry.networks(paths) if record.owner == stack_name])
+
+
+def _bridged(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
+    return [record for record in networks if record.driver == "bridge"]
+
+
+def _bridge(record: NetworkRecord) -> Bridge:
+    options = record.settings
+    return Bridge(record.link, internal=record.internal, icc=options.icc, masquerade=options.masquerade)
