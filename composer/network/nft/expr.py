@@ -52,6 +52,11 @@ def iifname(to: int = 0) -> bytes:
     return meta(6, to)
 
 
+def iif(to: int = 0) -> bytes:
+    """The index of the incoming interface; 0 when there is none."""
+    return meta(4, to)
+
+
 def oifname(to: int = 0) -> bytes:
     return meta(7, to)
 

@@ -79,6 +79,7 @@ _TO_LOOPBACK4: Part = (
     "ip daddr 127.0.0.0/8",
     _V4 + expr.payload(1, 16, 1) + expr.compare(b"\x7f"),
 )
+_FROM_NOWHERE: Part = ("iif 0", expr.iif() + expr.compare(expr.host32(0)))
 _LOCAL: Part = ("fib daddr type local", expr.fib_type() + expr.compare(expr.host32(2)))
 _ESTABLISHED: Part = (
     "ct state established,related",
@@ -171,7 +172,11 @@ _FIXED = (
         100,
         (
             _rule(_from("outbound"), _NOT_TO_OURS, _MASQUERADE),
-            _rule(_between("answered"), _DNATED, _MASQUERADE),
+            # Where the answer would not come back through us, were the source kept: from a bridge to
+            # itself, and from no interface (the host itself, or a frame that br_netfilter shows us while it
+            # is bridged).
+            _rule(_between("within"), _DNATED, _MASQUERADE),
+            _rule(_FROM_NOWHERE, _to("bridges"), _DNATED, _MASQUERADE),
             # No route leads out of an internal network: who comes in by a port must look like its gateway.
             _rule(_to("internal"), _DNATED, _MASQUERADE),
         ),
@@ -191,11 +196,6 @@ def table(stack: str, bridges: Iterable[Bridge], ports: Iterable[PublishedPort])
 
 
 def _sets(bridges: list[Bridge]) -> list[Set]:
-    """`answered` holds the ways in which the answer would not come back through us, were the source kept:
-    from a bridge to itself, and from no interface ("": the host itself, or frames that br_netfilter shows
-    us).
-    """
-
     def names(name: str, chosen: Iterable[Bridge]) -> Set:
         return Set(name, ("ifname",), (), tuple(((bridge.name,), ()) for bridge in chosen))
 
@@ -206,12 +206,7 @@ def _sets(bridges: list[Bridge]) -> list[Set]:
         names("bridges", bridges),
         names("internal", (bridge for bridge in bridges if bridge.internal)),
         names("outbound", (bridge for bridge in bridges if bridge.masquerade and not bridge.internal)),
-        Set(
-            "answered",
-            ("ifname", "ifname"),
-            (),
-            tuple(((by, b.name), ()) for b in bridges for by in ("", b.name)),
-        ),
+        pairs("within", bridges),
         pairs("talkative", (bridge for bridge in bridges if bridge.icc)),
     ]
 
