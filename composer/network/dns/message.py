@@ -10,9 +10,9 @@ same question, and whoever sends it puts the asker's id in front.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from itertools import repeat
+from random import Random
 from socket import AF_INET, AF_INET6, inet_pton
 from struct import Struct
 from typing import NamedTuple
@@ -43,6 +43,7 @@ _TTL = Struct("!I")
 _OPT = Struct("!BHHIH")  # name, type, size, rcode and flags, length
 _ID_SIZE = 2
 _HEADER_SIZE = 12
+_shuffle = Random().shuffle
 _TO_QUESTION = b"\xc0\x0c"
 _MAX_NAME = 255
 
@@ -284,7 +285,7 @@ def _shuffled(query: Query, records: list[bytes], limit: int) -> Iterator[bytes]
     start = _ANSWER_HEADER.size + len(query.question)
     head, tail = whole[:start], whole[start + count * size :]
     while True:
-        random.shuffle(records)
+        _shuffle(records)
         ring = b"".join(records) + b"".join(records[: count - 1])
         for place in range(0, len(records) * size, size):
             yield head + ring[place : place + count * size] + tail

@@ -19,18 +19,23 @@ def upstreams(host: str) -> tuple[str, ...]:
 
 
 def container_text(
-    host: str, *, search: Sequence[str] = (), options: Sequence[str] = (), nameserver: str = RESOLVER
+    host: str,
+    *,
+    search: Sequence[str] = (),
+    options: Sequence[str] = (),
+    nameservers: Sequence[str] = (RESOLVER,),
 ) -> str:
-    """A container's resolv.conf: our resolver, and search list and options from the service or else the host.
+    """A container's resolv.conf; search list and options are the service's own or else the host's.
 
-    `dns_search: .` means no search list. Unless something says otherwise, `ndots:0` has a name without a
-    dot tried as it stands before any search domain is put behind it: the names of services come first.
+    `nameservers` differ only where a container has the host's network. `dns_search: .` means no search list.
+    Unless something says otherwise, `ndots:0` has a name without a dot tried as it stands before any search
+    domain is put behind it: the names of services come first.
     """
     search = search or _last(host, "search", "domain")
     options = options or [option for words in _lines(host) if words[0] == "options" for option in words[1:]]
     if not any(option.startswith("ndots:") for option in options):
         options = [*options, "ndots:0"]
-    lines = [f"nameserver {nameserver}"]
+    lines = [f"nameserver {address}" for address in nameservers]
     if search and "." not in search:
         lines.append("search " + " ".join(search))
     lines.append("options " + " ".join(options))
