@@ -42,6 +42,8 @@ STAGGER = 0.8
 """Seconds after which the next upstream is asked too. The earlier ones may still answer."""
 RESEND = 1.5
 """Seconds after which a question is sent a second time; a packet may get lost."""
+TCP_PATIENCE = 2.0
+"""Seconds after which a reply that was cut is passed on as it is."""
 AVOID = 15.0
 """Seconds for which an upstream that kept quiet is asked last."""
 MAX_QUESTIONS = 256
@@ -189,9 +191,10 @@ async def _by_tcp(upstream: str, query: Query) -> Reply | None:
     with _connectable(upstream, socket.SOCK_STREAM) as sock:
         ident = token_bytes(2)
         try:
-            await asyncio.get_running_loop().sock_connect(sock, _address(upstream)[1])
-            await stream.send(sock, ident + question(query, edns=True))
-            return _reply(await stream.receive(sock, MAX_TCP), ident, query)
+            async with asyncio.timeout(TCP_PATIENCE):
+                await asyncio.get_running_loop().sock_connect(sock, _address(upstream)[1])
+                await stream.send(sock, ident + question(query, edns=True))
+                return _reply(await stream.receive(sock, MAX_TCP), ident, query)
         except (OSError, EOFError):
             return None
 
