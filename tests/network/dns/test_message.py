@@ -187,7 +187,7 @@ def reply_to(query: dns.message.Message, *answer: str) -> bytes:
     return reply.to_wire(max_size=65535)
 
 
-ASKED = dns.message.make_query("www.example.org", "A", use_edns=0)
+ASKED = dns.message.make_query("www.example.org", "A", use_edns=0, id=1)
 SOA = "example.org.|900|SOA|ns.example.org. me.example.org. 1 2 3 4 60"
 REPLIES = [
     reply_to(ASKED, "www.example.org.|300|A|192.0.2.1|192.0.2.2"),
