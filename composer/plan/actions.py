@@ -8,13 +8,10 @@ subject still busy just leaves the action for the next look.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
-from composer.model.stack import Hook, RestartPolicy
+from composer.model.stack import FirstStep, Hook, RestartPolicy
 from composer.plan.observed import Slot, Subject
 from composer.value import Value
-
-HookKind = Literal["pre_start", "post_start"]
 
 
 class Action(Value):
@@ -127,10 +124,15 @@ class RestartContainer(ContainerAction):
     backoff: int
 
 
-class RunHooks(ContainerAction):
-    """Run the service's hooks of one kind, in order, and record the kind as done."""
+class RunSteps(ContainerAction):
+    """Run these `pre_start` steps in order, each in its own container, and record `pre_start` as done."""
 
-    kind: HookKind
+    steps: tuple[FirstStep, ...]
+
+
+class RunHooks(ContainerAction):
+    """Run the `post_start` hooks, in order, and record `post_start` as done."""
+
     hooks: tuple[Hook, ...]
 
 
@@ -167,7 +169,8 @@ VERBS: Mapping[type[Action], str] = {
     UpdateContainer: "update",
     StartContainer: "start",
     RestartContainer: "restart",
-    RunHooks: "run hooks",
+    RunSteps: "run pre_start",
+    RunHooks: "run post_start",
     StopContainer: "stop",
     KillContainer: "kill",
     RemoveContainer: "remove",

@@ -8,9 +8,10 @@ https://docs.docker.com/reference/dockerfile/#healthcheck
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from composer.model.stack import SECOND
+from composer.model.stack import SECOND, Healthcheck
 from composer.value import Value
 
 Status = Literal["starting", "healthy", "unhealthy"]
@@ -21,7 +22,7 @@ OUTPUT_LIMIT = 4096
 
 
 class Check(Value):
-    """An effective healthcheck. `test` is an argv: ("CMD", …) or ("CMD-SHELL", text). Nanoseconds."""
+    """An effective healthcheck. `test` starts with CMD (an argv follows) or CMD-SHELL (text). Nanoseconds."""
 
     test: tuple[str, ...]
     interval: int = 30 * SECOND
@@ -29,6 +30,31 @@ class Check(Value):
     retries: int = 3
     start_period: int = 0
     start_interval: int = 5 * SECOND
+
+
+IMAGE_WORDS: Mapping[str, str] = {
+    "interval": "Interval",
+    "timeout": "Timeout",
+    "retries": "Retries",
+    "start_period": "StartPeriod",
+    "start_interval": "StartInterval",
+}
+
+
+def effective(own: Healthcheck | None, image: Mapping[str, Any]) -> Check | None:
+    """The service's healthcheck over the image's, field by field; None when there is none or it is off.
+
+    `image` is the `config` of an OCI image configuration; its Shell runs a CMD-SHELL. A zero means "not
+    said", as in Docker.
+    """
+    theirs = image.get("Healthcheck") or {}
+    test = tuple((own and own.test) or theirs.get("Test") or ())
+    if not test or test[0] == "NONE" or (own and own.disable):
+        return None
+    said = {field: (own and getattr(own, field)) or theirs.get(word) for field, word in IMAGE_WORDS.items()}
+    if test[0] == "CMD-SHELL" and image.get("Shell"):
+        test = ("CMD", *image["Shell"], *test[1:])
+    return Check(test, **{field: value for field, value in said.items() if value})
 
 
 class Result(Value):

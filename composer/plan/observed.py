@@ -68,7 +68,7 @@ class Container(Value):
     health: Health | None = None
     """None: it has no healthcheck."""
     hooks: tuple[str, ...] = ()
-    """The kinds of start hooks (`pre_start`, `post_start`) that ran for this beginning."""
+    """What ran to the end: `pre_start` (once in its life), `post_start` (since it was last begun)."""
     oneoff: bool = False
 
     @property

@@ -120,7 +120,8 @@ class _Sorter:
                 filled[service][number] = container
         for name in self.desired.order:
             if name in self.selected:
-                self.found[name] = tuple(self._service(name, filled.get(name, {})))
+                instances = self._service(name, filled.get(name, {}))
+                self.found[name] = tuple(sorted(instances, key=lambda instance: instance.slot.number))
         return Partition(self.found, tuple(others))
 
     def _other(self, container: Container) -> Instance:

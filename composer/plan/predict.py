@@ -28,6 +28,7 @@ from composer.plan.actions import (
     RemoveVolume,
     RestartContainer,
     RunHooks,
+    RunSteps,
     StartContainer,
     StopContainer,
     UpdateContainer,
@@ -145,12 +146,15 @@ def _stopped(action: ContainerAction, container: Container, now: int) -> dict[st
         "finished_at": now,
         "kill_at": None,
         "stopped": True,
-        "hooks": (),
     }
 
 
-def _ran(action: RunHooks, container: Container, now: int) -> dict[str, Any]:
-    return {"hooks": (*container.hooks, action.kind)}
+def _prepared(action: RunSteps, container: Container, now: int) -> dict[str, Any]:
+    return {"hooks": (*container.hooks, "pre_start")}
+
+
+def _hooked(action: RunHooks, container: Container, now: int) -> dict[str, Any]:
+    return {"hooks": (*container.hooks, "post_start")}
 
 
 def _updated(action: UpdateContainer, container: Container, now: int) -> dict[str, Any]:
@@ -162,7 +166,8 @@ EFFECTS: Mapping[type[Action], Callable[[Any, Container, int], dict[str, Any]]] 
     RestartContainer: _restarted,
     StopContainer: _stopped,
     KillContainer: _stopped,
-    RunHooks: _ran,
+    RunSteps: _prepared,
+    RunHooks: _hooked,
     UpdateContainer: _updated,
 }
 

@@ -16,18 +16,18 @@ from composer.plan import prepare, restart
 from composer.plan.actions import (
     Action,
     CreateContainer,
-    HookKind,
     KillContainer,
     RemoveContainer,
     RestartContainer,
     RunHooks,
+    RunSteps,
     StartContainer,
     StopContainer,
     UpdateContainer,
 )
 from composer.plan.observed import Container, Observed, Slot
 from composer.plan.options import GOALS, Desired, Options
-from composer.plan.partition import GOING, Instance, Phase, drifted, ended, partition
+from composer.plan.partition import GOING, PENDING, Instance, Phase, drifted, ended, partition
 from composer.plan.prepare import Need
 from composer.plan.readiness import Readiness
 from composer.value import Value
@@ -100,13 +100,14 @@ class _Planner:
         volumes = dict(prepare.volume_needs(desired, observed, keys))
         users: dict[str, list[Service]] = {}
         for service in services:
-            users.setdefault(desired.image(service), []).append(service)
+            for image in _images(desired, service):
+                users.setdefault(image, []).append(service)
         images = {
             image: prepare.image_need(desired, observed, options, image, found, self.now)
             for image, found in users.items()
         }
         for service in services:
-            wants = [images[desired.image(service)]]
+            wants = [images[image] for image in _images(desired, service)]
             wants += [networks.get(key) for key in service.networks]
             wants += [volumes.get(key) for key in prepare.volume_keys(service)]
             lacks = [need for need in wants if need]
@@ -188,18 +189,28 @@ class _Planner:
             self._wait(instance, wait.reason, final=wait.final)
             return
         service = self.desired.stack.services[instance.slot.service]
-        if service.pre_start and "pre_start" not in container.hooks:
-            self._hooks(instance, container, "pre_start", service)
+        if service.pre_start and not container.begun_at and "pre_start" not in container.hooks:
+            self._steps(instance, container, service)
         elif self._updated(instance, container):
             awaited = self.desired.awaited.get(service.name, "")
             self._do(StartContainer(*_about(instance, container), awaited=awaited))
+
+    def _steps(self, instance: Instance, container: Container, service: Service) -> None:
+        """Steps that are not `per_replica` run with the first instance; the others wait for them."""
+        first = self.partition.services[service.name][0]
+        shared = any(not step.per_replica for step in service.pre_start)
+        if first is not instance and shared and first.phase in PENDING and not _prepared(first):
+            self._wait(instance, f"{first.slot} to run its pre_start steps")
+            return
+        steps = tuple(step for step in service.pre_start if step.per_replica or first is instance)
+        self._do(RunSteps(*_about(instance, container, "first start"), steps=steps))
 
     def _run(self, instance: Instance, container: Container) -> None:
         if container.kill_at is not None:
             self._kill(instance, container, container.kill_at)
         elif self._updated(instance, container) and instance.phase is Phase.HOOKS:
-            service = self.desired.stack.services[instance.slot.service]
-            self._hooks(instance, container, "post_start", service)
+            hooks = self.desired.stack.services[instance.slot.service].post_start
+            self._do(RunHooks(*_about(instance, container), hooks=hooks))
 
     def _updated(self, instance: Instance, container: Container) -> bool:
         """True when nothing is left to be recorded."""
@@ -210,10 +221,6 @@ class _Planner:
         digests = self.desired.digests[service.name]
         self._do(UpdateContainer(*about, fields=instance.live, digests=digests, restart=service.restart))
         return False
-
-    def _hooks(self, instance: Instance, container: Container, kind: HookKind, service: Service) -> None:
-        hooks = service.pre_start if kind == "pre_start" else service.post_start
-        self._do(RunHooks(*_about(instance, container), kind=kind, hooks=hooks))
 
     def _policy(self, instance: Instance, container: Container) -> None:
         due = restart.next_restart(container)
@@ -258,6 +265,17 @@ class _Planner:
         else:
             self._wake(at)
             self._wait(instance, "to stop")
+
+
+def _images(desired: Desired, service: Service) -> list[str]:
+    """The references of a service and of its `pre_start` steps, each once."""
+    steps = (step.container.image for step in service.pre_start)
+    return list(dict.fromkeys([desired.image(service), *filter(None, steps)]))
+
+
+def _prepared(instance: Instance) -> bool:
+    container = instance.container
+    return container is not None and ("pre_start" in container.hooks or container.begun_at > 0)
 
 
 def _about(instance: Instance, container: Container, because: str = "") -> tuple[str, Slot, str, bool]:

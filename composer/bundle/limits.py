@@ -1,0 +1,203 @@
+"""cgroup resources, rlimits and sysctls of a service in the words of the OCI runtime-spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from composer import oci
+from composer.bundle.inputs import Device, HostFacts, Place
+from composer.errors import UsageError
+from composer.model.stack import BlkioConfig, DeviceRate, Resources, Service
+
+PERIOD = 100_000
+"""Microseconds of a CFS period, unless said otherwise."""
+UNLIMITED = 2**64 - 1
+ULIMITS = frozenset(
+    [
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+        "as",
+    ]
+)
+OPEN_FILES = oci.Rlimit(type="RLIMIT_NOFILE", soft=1024, hard=524_288)
+"""What systemd gives Docker's containers; ours must not depend on the shell that started us."""
+
+SYSCTLS: Mapping[str, tuple[str, ...]] = {
+    "ipc": ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."),
+    "network": ("net.",),
+    "uts": ("kernel.domainname", "kernel.hostname"),
+}
+"""Which sysctls belong to which namespace; all others are the host's, and refused."""
+
+PORTS_FOR_ALL = {"net.ipv4.ip_unprivileged_port_start": "0"}
+PING_FOR_ALL = {"net.ipv4.ping_group_range": "0 2147483647"}
+
+DENY_ALL = oci.DeviceRule(allow=False, access="rwm")
+ALLOW_ALL = oci.DeviceRule(allow=True, access="rwm")
+MAKE_NODES = tuple(oci.DeviceRule(allow=True, type=kind, access="m") for kind in "cb")
+COMMON = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2))
+"""null, zero, full, random, urandom, tty, console, ptmx."""
+TERMINALS = oci.DeviceRule(allow=True, type="c", major=136, access="rwm")
+
+
+def resources(service: Service, place: Place) -> oci.Resources:
+    """`linux.resources`. Raises UsageError when limits contradict each other."""
+    limits = service.resources
+    found: oci.Resources = {"devices": device_rules(service, place)}
+    parts = {
+        "cpu": _cpu(limits),
+        "memory": _memory(service.name, limits),
+        "blockIO": _blkio(limits.blkio, place),
+    }
+    for name, part in parts.items():
+        if part:
+            found[name] = part  # type: ignore[literal-required]
+    if limits.pids:
+        found["pids"] = {"limit": limits.pids}
+    return found
+
+
+def _said(**values: Any) -> dict[str, Any]:
+    """Without what nobody said."""
+    return {name: value for name, value in values.items() if value}
+
+
+def _cpu(limits: Resources) -> dict[str, Any]:
+    period, quota = limits.cpu_period, limits.cpu_quota
+    if limits.cpus:
+        period = period or PERIOD
+        quota = round(limits.cpus * period)
+    return _said(
+        shares=limits.cpu_shares,
+        period=period,
+        quota=quota,
+        realtimePeriod=limits.cpu_rt_period,
+        realtimeRuntime=limits.cpu_rt_runtime,
+        cpus=limits.cpuset,
+    )
+
+
+def _memory(service: str, limits: Resources) -> dict[str, Any]:
+    """`swap` counts memory and swap together; Docker allows as much swap as memory when nothing is said."""
+    swap = limits.memory_swap
+    if swap > 0 and not limits.memory:
+        raise UsageError(f"service {service}: memswap_limit needs mem_limit as well")
+    if 0 < swap < limits.memory:
+        raise UsageError(f"service {service}: memswap_limit counts memory too, it cannot be below mem_limit")
+    found = _said(limit=limits.memory, reservation=limits.memory_reservation, swap=swap or 2 * limits.memory)
+    if limits.memory_swappiness is not None and limits.memory_swappiness >= 0:
+        found["swappiness"] = limits.memory_swappiness
+    if limits.oom_kill_disable:
+        found["disableOOMKiller"] = True
+    return found
+
+
+def _blkio(config: BlkioConfig, place: Place) -> dict[str, Any]:
+    def rates(entries: tuple[DeviceRate, ...], word: str) -> list[dict[str, int]]:
+        numbers = place.block_devices
+        return [{"major": numbers[e.path][0], "minor": numbers[e.path][1], word: e.rate} for e in entries]
+
+    return _said(
+        weight=config.weight,
+        weightDevice=rates(config.weight_device, "weight"),
+        throttleReadBpsDevice=rates(config.device_read_bps, "rate"),
+        throttleWriteBpsDevice=rates(config.device_write_bps, "rate"),
+        throttleReadIOPSDevice=rates(config.device_read_iops, "rate"),
+        throttleWriteIOPSDevice=rates(config.device_write_iops, "rate"),
+    )
+
+
+def device_rules(service: Service, place: Place) -> list[oci.DeviceRule]:
+    """The common nodes and what the service names; everything when privileged. Raises UsageError."""
+    if service.privileged:
+        return [ALLOW_ALL]
+    common = [oci.DeviceRule(allow=True, type="c", major=a, minor=b, access="rwm") for a, b in COMMON]
+    named = [_allow(device) for device in place.devices]
+    asked = [device_rule(text) for text in service.device_cgroup_rules]
+    return [DENY_ALL, *MAKE_NODES, *common, TERMINALS, *named, *asked]
+
+
+def _allow(device: Device) -> oci.DeviceRule:
+    return oci.DeviceRule(
+        allow=True, type=device.type, major=device.major, minor=device.minor, access=device.access
+    )
+
+
+def device_rule(text: str) -> oci.DeviceRule:
+    """`c 1:3 mr`, `b 8:* rwm`, `a *:* rwm`. Raises UsageError."""
+    kind, _, rest = text.strip().partition(" ")
+    numbers, _, access = rest.strip().partition(" ")
+    major, colon, minor = numbers.partition(":")
+    well = kind in ("a", "b", "c") and colon and access and set(access) <= set("rwm")
+    if not well or not all(part == "*" or part.isdecimal() for part in (major, minor)):
+        raise UsageError(f"device_cgroup_rules: {text!r} is no rule", hint="write one as 'c 1:3 rwm'")
+    rule = oci.DeviceRule(allow=True, type=kind, access=access)
+    if major != "*":
+        rule["major"] = int(major)
+    if minor != "*":
+        rule["minor"] = int(minor)
+    return rule
+
+
+def rlimits(service: Service, facts: HostFacts) -> list[oci.Rlimit]:
+    """Raises UsageError for a limit that does not exist or a soft limit above the hard one."""
+    found = [] if facts.rootless or "nofile" in service.ulimits else [OPEN_FILES]
+    for name, limit in service.ulimits.items():
+        soft, hard = (UNLIMITED if value == -1 else value for value in (limit.soft, limit.hard))
+        if name not in ULIMITS:
+            raise UsageError(f"service {service.name}: there is no ulimit {name}")
+        if soft > hard:
+            raise UsageError(f"service {service.name}: the soft ulimit {name} is above the hard one")
+        found.append(oci.Rlimit(type=f"RLIMIT_{name.upper()}", soft=soft, hard=hard))
+    return found
+
+
+def sysctls(service: Service, namespaces: Mapping[str, str], facts: HostFacts) -> dict[str, str]:
+    """What is set in the container's own namespaces; `namespaces` as `namespaces.chosen` gives them.
+
+    Raises UsageError for a sysctl of the host, or of a namespace that the container does not have for itself.
+    """
+    found: dict[str, str] = {}
+    if namespaces.get("network") == "":
+        found.update(PORTS_FOR_ALL)
+        if not facts.rootless and not facts.uid_mappings:
+            found.update(PING_FOR_ALL)
+    for name, value in service.sysctls.items():
+        owner = next((kind for kind, starts in SYSCTLS.items() if name.startswith(starts)), None)
+        if owner is None or ".." in name or "/" in name:
+            raise UsageError(
+                f"service {service.name}: sysctl {name} is the whole host's",
+                hint="only namespaced ones can be set",
+            )
+        if namespaces.get(owner) != "":
+            raise UsageError(f"service {service.name}: sysctl {name} needs a {owner} namespace of its own")
+        found[name] = str(value)
+    return found
+
+
+def device_nodes(service: Service, place: Place, facts: HostFacts) -> Iterator[oci.Device]:
+    """`linux.devices`: nodes to make besides the common ones, which every runtime makes itself."""
+    for device in (*(facts.devices if service.privileged else ()), *place.devices):
+        yield oci.Device(
+            type=device.type,
+            path=device.path,
+            major=device.major,
+            minor=device.minor,
+            fileMode=device.mode,
+            uid=device.uid,
+            gid=device.gid,
+        )

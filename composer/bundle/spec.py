@@ -1,0 +1,78 @@
+"""The one function that makes a `config.json`, out of the pieces beside it."""
+
+from __future__ import annotations
+
+from composer import oci
+from composer.bundle import limits, mounts, namespaces, process, security
+from composer.bundle.inputs import HostFacts, Image, Place
+from composer.model.stack import Service, Stack
+
+VERSION = "1.2.0"
+
+
+def spec(stack: Stack, service: Service, place: Place, image: Image, facts: HostFacts) -> oci.Spec:
+    """The OCI runtime configuration of one container. Raises UsageError for what cannot be."""
+    spaces = namespaces.chosen(service, place, facts)
+    found = oci.Spec(
+        ociVersion=VERSION,
+        process=_process(service, place, image, facts),
+        root=oci.Root(path=place.root, readonly=service.read_only),
+        mounts=mounts.mounts(service, place, facts, spaces),
+        annotations=process.marks(service, stack.name, place.name, place.number),
+        linux=_linux(stack, service, place, facts, spaces),
+    )
+    if "uts" in spaces and not spaces["uts"]:
+        found["hostname"] = namespaces.hostname(service, place, facts)
+        if service.domainname:
+            found["domainname"] = service.domainname
+    return found
+
+
+def _process(service: Service, place: Place, image: Image, facts: HostFacts) -> oci.Process:
+    account = place.account
+    rules = security.options(service)
+    hostname = namespaces.hostname(service, place, facts)
+    found = oci.Process(
+        terminal=service.tty,
+        user=oci.User(uid=account.uid, gid=account.gid, additionalGids=list(account.groups)),
+        args=process.arguments(service, image),
+        env=process.environment(service, image, account, hostname),
+        cwd=process.working_dir(service, image),
+        capabilities=security.capability_sets(security.capabilities(service, facts)),
+        rlimits=limits.rlimits(service, facts),
+        noNewPrivileges=rules.no_new_privileges,
+    )
+    if service.resources.oom_score_adj:
+        found["oomScoreAdj"] = service.resources.oom_score_adj
+    profile = security.apparmor(service, rules, facts)
+    if profile:
+        found["apparmorProfile"] = profile
+    return found
+
+
+def _linux(
+    stack: Stack, service: Service, place: Place, facts: HostFacts, spaces: dict[str, str]
+) -> oci.Linux:
+    found = oci.Linux(
+        namespaces=namespaces.rows(spaces),
+        cgroupsPath=cgroup_path(stack, service, place),
+        resources=limits.resources(service, place),
+        sysctl=limits.sysctls(service, spaces, facts),
+        devices=list(limits.device_nodes(service, place, facts)),
+    )
+    if "user" in spaces:
+        found["uidMappings"] = namespaces.mappings(facts.uid_mappings)
+        found["gidMappings"] = namespaces.mappings(facts.gid_mappings)
+    unmasked = service.privileged or security.options(service).paths == "unconfined"
+    if not unmasked:
+        found["maskedPaths"] = list(security.MASKED)
+        found["readonlyPaths"] = list(security.READ_ONLY)
+    if place.seccomp is not None and not service.privileged:
+        found["seccomp"] = dict(place.seccomp)
+    return found
+
+
+def cgroup_path(stack: Stack, service: Service, place: Place) -> str:
+    """`/composer/<stack>/<id>`, or below the parent the service names."""
+    parent = service.cgroup_parent or f"/composer/{stack.name}"
+    return f"/{parent.strip('/')}/{place.id}"
