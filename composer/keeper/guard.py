@@ -1,84 +1,59 @@
 """A process that outlives the keeper by a millisecond: when the keeper dies, it kills what the keeper held.
 
 PR_SET_PDEATHSIG would be lost as soon as an entrypoint changes its user before it executes the real program,
-as those of most databases do. The guard is a fork of the keeper, taken while that is small.
+as those of most databases do. The guard is forked when the keeper knows next to nothing, to cost as little,
+hence the imports: `signal` and `socket` are three times as much as all the rest.
 """
 
 from __future__ import annotations
 
-import array
+import _signal  # type: ignore[import-not-found]
+import _socket
 import os
 import select
-import signal
-import socket
-from collections.abc import Callable, Iterable
+import sys
 
-from composer.keeper.loop import EXIT, Loop
+_FD_SIZE = 4
 
 
-class Guard:
-    """The keeper's side. Dying alone it is replaced, with every pidfd that `held` then gives."""
+def fork_guard() -> tuple[_socket.socket, int]:
+    """Start a guard: the socket to send it pidfds through, one at a time, and its pid.
 
-    def __init__(self) -> None:
-        self._socket, self.pid = _fork()
-
-    def attend(self, loop: Loop, held: Callable[[], Iterable[int]]) -> None:
-        """Replace the guard whenever it dies."""
-
-        def again() -> None:
-            loop.forget(self._socket.fileno())
-            self._socket.close()
-            self._socket, self.pid = _fork()
-            for pidfd in held():
-                self.add(pidfd)
-            self.attend(loop, held)
-
-        loop.watch(self._socket.fileno(), EXIT, again)
-
-    def add(self, pidfd: int) -> None:
-        """Kill this process, too, when the keeper dies."""
-        try:
-            self._socket.sendmsg([b"+"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [pidfd]))])
-        except OSError:  # it has just died: the next guard is given everything
-            pass
-
-
-def _fork() -> tuple[socket.socket, int]:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    It lets go of everything else, above all of the lock that says that a keeper lives.
+    """
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid:
         theirs.close()
         return ours, pid
     try:
-        _stand(theirs.fileno())
+        os.closerange(3, theirs.fileno())
+        os.closerange(theirs.fileno() + 1, 1 << 20)
+        _signal.set_wakeup_fd(-1)
+        for signo in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP):
+            _signal.signal(signo, _signal.SIG_IGN)
+        with open("/proc/self/comm", "w") as comm:
+            comm.write("composer-guard")
         _watch(theirs)
     finally:
         os._exit(0)
 
 
-def _stand(kept: int) -> None:
-    """Let go of everything of the keeper's, above all its lock, and of polite signals."""
-    os.closerange(3, kept)
-    os.closerange(kept + 1, 1 << 20)
-    for signo in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(signo, signal.SIG_IGN)
-    signal.set_wakeup_fd(-1)
-    with open("/proc/self/comm", "w") as comm:
-        comm.write("composer-guard")
-
-
-def _watch(keeper: socket.socket) -> None:
+def _watch(keeper: _socket.socket) -> None:
+    """Hold what comes until it has ended; kill it when the keeper has."""
     held: set[int] = set()
     poll = select.epoll()
-    poll.register(keeper, select.EPOLLIN)
+    poll.register(keeper.fileno(), select.EPOLLIN)
     while True:
         for fd, _ in poll.poll():
             if fd != keeper.fileno():
+                poll.unregister(fd)  # closing would not do: the keeper has the same open file
                 held.discard(fd)
-                os.close(fd)  # which takes it out of the epoll as well
+                os.close(fd)
                 continue
-            data, fds, _, _ = socket.recv_fds(keeper, 1, 1)
-            for pidfd in fds:
+            data, ancillary, _, _ = keeper.recvmsg(1, _socket.CMSG_SPACE(_FD_SIZE))
+            for _, _, payload in ancillary:
+                pidfd = int.from_bytes(payload[:_FD_SIZE], sys.byteorder)
                 held.add(pidfd)
                 poll.register(pidfd, select.EPOLLIN)
             if not data:
@@ -89,6 +64,6 @@ def _watch(keeper: socket.socket) -> None:
 
 def _kill(pidfd: int) -> None:
     try:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
     except ProcessLookupError:
         pass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import select
 import time
-import traceback
 from collections.abc import Callable
 from typing import Final
 
@@ -39,10 +38,7 @@ class Loop:
     def forget(self, fd: int) -> None:
         """Before `fd` is closed. Nothing happens when it is not watched."""
         if self._watched.pop(fd, None):
-            try:
-                self._epoll.unregister(fd)
-            except OSError:  # closed already by its owner, which takes it out of the epoll as well
-                pass
+            self._epoll.unregister(fd)
 
     def later(self, seconds: float, callback: Callable[[], None]) -> None:
         self._serial += 1
@@ -69,6 +65,8 @@ class Loop:
         try:
             callback()
         except Exception:
+            import traceback  # half the weight of this process, and hopefully for nothing
+
             traceback.print_exc()
             return False
         return True

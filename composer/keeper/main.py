@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 
 from composer.keeper import API_FD, KEEPER_FD, LIFE_FD
+from composer.keeper.guard import fork_guard
 from composer.keeper.spawn import spawn
 
 
@@ -20,11 +22,10 @@ def main() -> None:
         pid = spawn(command, API_FD)
     except OSError as error:
         sys.exit(f"keeper: {command[0]} cannot be started: {error.strerror}")
-
-    from composer.keeper.guard import Guard
-
-    guard = Guard()  # before the rest is imported: what it does not know it does not cost
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
+    guard, guard_pid = fork_guard()
 
     from composer.keeper.serve import serve
 
-    serve(run, command, pid, guard)
+    serve(run, command, pid, (guard.detach(), guard_pid), limit)

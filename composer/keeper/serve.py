@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import array
 import gc
 import os
-import resource
 import signal
 import socket
+from collections.abc import Callable, Iterable
 
 from composer.keeper import API_FD, KEEPER_FD
-from composer.keeper.guard import Guard
+from composer.keeper.guard import fork_guard
 from composer.keeper.loop import EXIT, Loop
 from composer.keeper.server import Server
 from composer.keeper.supervise import Supervisor
@@ -17,24 +18,26 @@ from composer.keeper.tasks import Tasks
 from composer.runtime import linux
 
 
-def serve(run: str, command: list[str], pid: int, guard: Guard) -> None:
-    """Keep, until told to end. `pid` is the supervisor's, already started by `command`."""
+def serve(run: str, command: list[str], pid: int, guard: tuple[int, int], limit: tuple[int, int]) -> None:
+    """Keep, until told to end.
+
+    `pid` is the supervisor's, already started by `command`; `guard` the socket and the pid of the guard;
+    `limit` the number of descriptors that containers may have by default.
+    """
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     with open("/proc/self/comm", "w") as comm:
         comm.write("composer-keeper")
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
-
     loop = Loop()
-    tasks = Tasks(loop, guard.add, limit)
-    guard.attend(loop, tasks.held)
+    tasks = Tasks(loop, limit)
+    guarding = Guard(loop, *guard, tasks.held)
+    tasks.on_held = guarding.add
     supervisor = Supervisor(loop, command, API_FD, pid)
+    ends = _children_ends()
 
     def reap() -> None:
         os.read(ends, 4096)
         tasks.reap()
 
-    ends = _children_ends()
     loop.watch(ends, EXIT, reap)
     listener = socket.socket(fileno=KEEPER_FD)
 
@@ -51,6 +54,44 @@ def serve(run: str, command: list[str], pid: int, guard: Guard) -> None:
     gc.collect()
     gc.freeze()  # what is forked from here on shares these pages for good
     loop.run()
+    guarding.end()
+
+
+class Guard:
+    """The keeper's side of the guard, which is replaced when it dies, and told of all that `held` gives."""
+
+    def __init__(self, loop: Loop, fd: int, pid: int, held: Callable[[], Iterable[int]]) -> None:
+        self._loop = loop
+        self._held = held
+        self._attend(fd, pid)
+
+    def _attend(self, fd: int, pid: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._pid = pid
+        self._loop.watch(fd, EXIT, self._replace)
+
+    def end(self) -> None:
+        """Nothing is left to guard."""
+        self._socket.close()
+        try:
+            os.waitpid(self._pid, 0)
+        except ChildProcessError:
+            pass
+
+    def _replace(self) -> None:
+        self._loop.forget(self._socket.fileno())
+        self._socket.close()
+        guard, pid = fork_guard()
+        self._attend(guard.detach(), pid)
+        for pidfd in self._held():
+            self.add(pidfd)
+
+    def add(self, pidfd: int) -> None:
+        """Kill this process, too, should the keeper die."""
+        try:
+            self._socket.sendmsg([b"+"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [pidfd]))])
+        except OSError:  # it has just died: the next guard is given everything
+            pass
 
 
 def _children_ends() -> int:

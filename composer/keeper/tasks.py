@@ -67,14 +67,14 @@ class Task:
 class Tasks:
     """All of them, by id. `on_exit` is told each exit; `on_held` each pidfd before its process may run."""
 
-    def __init__(self, loop: Loop, on_held: Callable[[int], None], limit: tuple[int, int]) -> None:
+    def __init__(self, loop: Loop, limit: tuple[int, int]) -> None:
         self._loop = loop
         self._clock = Clock()
         self._limit = limit
-        self._on_held = on_held
         self._making: set[Task] = set()
         self.by_id: dict[str, Task] = {}
         self.by_pid: dict[int, Task] = {}
+        self.on_held: Callable[[int], None] = lambda _: None
         self.on_exit: Callable[[Task], None] = lambda _: None
         self.on_trouble: Callable[[Task, int, str, int], None] = lambda *_: None
 
@@ -243,7 +243,7 @@ class Tasks:
         task.fds.update(pending.sockets, pidfd=pending.pidfd)
         self.by_pid[task.pid] = task
         self._loop.watch(pending.pidfd, EXIT, lambda: self._wait(task))
-        self._on_held(pending.pidfd)
+        self.on_held(pending.pidfd)
         if pending.console >= 0:
             task.fds["tty"] = pending.console
             if not task.container:
