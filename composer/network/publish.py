@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from composer.network import registry
+from composer.network.conntrack import Flow, forget_udp
 from composer.network.lifecycle import remove_networks
 from composer.network.netlink import NETLINK_NETFILTER, Netlink
 from composer.network.nft import apply, rules
 from composer.network.nft.rules import Bridge, PublishedPort
+from composer.network.ports import is_local
 from composer.network.registry import NetworkRecord
 from composer.paths import Paths
 
@@ -28,12 +30,31 @@ def publish(
     `networks` are all that the stack uses, those of others included. Call it before the first container
     starts (addresses are known from their leases), and whenever ports or networks change.
     """
+    ports = list(ports)
+    before = apply.udp_ports(socket, rules.table_name(stack_name))
     apply.replace(socket, rules.table(stack_name, map(_bridge, _bridged(networks)), ports))
+    _forget_udp(socket, before, ports)
+
+
+def _forget_udp(socket: Netlink, before: set[int], ports: Iterable[PublishedPort]) -> None:
+    """Cut the UDP flows that do not go where the rules now say; the others are not disturbed."""
+    leads_to = rules.leads_to(ports, "udp")
+
+    def stale(flow: Flow) -> bool:
+        untouched = (flow.address, flow.port)
+        wanted = leads_to.get(untouched)
+        if wanted is None and is_local(flow.address):
+            wanted = leads_to.get(("::" if ":" in flow.address else "", flow.port))
+        return (wanted or untouched) != flow.answers
+
+    forget_udp(socket, before | {port for _, port in leads_to}, stale)
 
 
 def unpublish(socket: Netlink, stack_name: str) -> None:
     """Take the stack's table away; no error when there is none."""
+    before = apply.udp_ports(socket, rules.table_name(stack_name))
     apply.delete(socket, rules.table_name(stack_name))
+    _forget_udp(socket, before, ())
 
 
 def teardown(paths: Paths, stack_name: str) -> None:

@@ -187,3 +187,34 @@ def test_teardown_leaves_nothing(site: Site) -> None:
     assert site.host.run("nft", "list", "ruleset") == ""
     assert site.host.run("ip", "-o", "link") == before
     assert [path.name for path in site.paths.networks.iterdir()] == [".leases.json"]
+
+
+def test_a_udp_client_follows_when_a_port_leads_elsewhere(site: Site) -> None:
+    """A flow that keeps sending must not stick to the old container, nor to nothing."""
+    site.network("front")
+    other = site.host.neighbour()
+    (a, at_a), (b, at_b) = site.container("a-1", "front"), site.container("b-1", "front")
+    servers = [a.listen("0.0.0.0", 53, UDP), b.listen("0.0.0.0", 53, UDP)]
+    client, target = other.open(kind=UDP), ("198.51.100.1", 53)
+    keeper = other.open(kind=UDP)
+    client.sendto(b"too early", target)
+    for server, made in zip(servers, (at_a, at_b), strict=True):
+        site.publish(PublishedPort("", 53, "udp", 53, _ip(made)), PublishedPort("", 54, "udp", 53, _ip(at_a)))
+        talk(client, server, target)
+        talk(keeper, servers[0], ("198.51.100.1", 54))
+    kept = site.host.run("conntrack", "-L", "-p", "udp", "--orig-port-dst", "54")
+    assert "[ASSURED]" in kept or "src=198.51.100.2" in kept
+    site.publish()
+    assert site.host.run("conntrack", "-L", "-p", "udp") == ""
+
+
+def test_a_flow_that_goes_where_it_should_is_not_cut(site: Site) -> None:
+    site.network("front")
+    web, made = site.container("web-1", "front")
+    port = PublishedPort("", 53, "udp", 53, _ip(made))
+    site.publish(port)
+    talk(site.host.open(kind=UDP), web.listen("0.0.0.0", 53, UDP), ("127.0.0.1", 53))
+    before = site.host.run("conntrack", "-L", "-p", "udp", "-o", "id")
+    site.publish(port, PublishedPort("", 8080, "tcp", 80, _ip(made)))
+    after = site.host.run("conntrack", "-L", "-p", "udp", "-o", "id")
+    assert before.rpartition("id=")[2] == after.rpartition("id=")[2] != ""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from composer.network.netlink import Message, Netlink
+from composer.network.netlink import Message, Netlink, NetlinkError
 from composer.network.nft import expr
-from composer.network.nft.rules import Table
+from composer.network.nft.rules import UDP_PORTS, Table
 
 
 def replace(socket: Netlink, table: Table) -> None:
@@ -22,6 +22,17 @@ def replace(socket: Netlink, table: Table) -> None:
 def delete(socket: Netlink, name: str) -> None:
     """No error when there is no such table."""
     socket.transaction([expr.delete_table(name)], forgive=(errno.ENOENT,))
+
+
+def udp_ports(socket: Netlink, name: str) -> set[int]:
+    """The UDP ports that the table in the kernel publishes."""
+    try:
+        answers = socket.dump(*expr.set_request(name, UDP_PORTS), "listing published ports")
+    except NetlinkError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return set()
+    return {int.from_bytes(key, "big") for answer in answers for key in expr.keys(answer.body)}
 
 
 def _messages(table: Table) -> Iterator[Message]:

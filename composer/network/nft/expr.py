@@ -10,13 +10,22 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 
-from composer.network.netlink import CREATE, Message, attribute, be32, nested, string
+from composer.network.netlink import CREATE, Message, attribute, attributes, be32, nested, string
 
 INET = 1
 DROP, ACCEPT = 0, 1
 HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 _SUBSYSTEM = 10 << 8
-_NEW_TABLE, _GET_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE, _NEW_SET, _NEW_ELEMENT = 0, 1, 2, 3, 6, 9, 12
+_NEW_TABLE, _GET_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE, _NEW_SET, _NEW_ELEMENT, _GET_ELEMENT = (
+    0,
+    1,
+    2,
+    3,
+    6,
+    9,
+    12,
+    13,
+)
 _LIST_ELEMENT, _VALUE, _VERDICT = 1, 1, 2
 
 TYPES = {
@@ -139,6 +148,19 @@ def masquerade() -> bytes:
 def host32(number: int) -> bytes:
     """meta, ct and fib values are in the host's byte order."""
     return struct.pack("=I", number)
+
+
+def set_request(table: str, name: str) -> tuple[int, bytes]:
+    """Message type and body that list the elements of a set."""
+    return _SUBSYSTEM | _GET_ELEMENT, struct.pack("=BBH", INET, 0, 0) + string(1, table) + string(2, name)
+
+
+def keys(body: memoryview) -> Iterator[bytes]:
+    """The keys in one answer to `set_request`."""
+    for kind, listed in attributes(body[4:]):
+        if kind == 3:
+            for _, element in attributes(listed):
+                yield bytes(dict(attributes(dict(attributes(element))[1]))[_VALUE])
 
 
 def pad(value: bytes) -> bytes:

@@ -18,6 +18,10 @@ BRIDGE_GROUP = 0x63740001
 """The link group of all our bridges, of whatever stack."""
 
 
+UDP_PORTS = "udp"
+"""A set that no rule uses: it says which UDP ports a table publishes, to whoever replaces the table."""
+
+
 class PublishedPort(Value):
     """`host_ip` "" is every address, IPv4 and IPv6. `ipv4` and `ipv6` are the container's; "" where it has
     none.
@@ -191,8 +195,26 @@ def table_name(stack: str) -> str:
 def table(stack: str, bridges: Iterable[Bridge], ports: Iterable[PublishedPort]) -> Table:
     """The whole table of a stack."""
     bridges = sorted(bridges, key=lambda bridge: bridge.name)
+    ports = list(ports)
     maps = [found for found in _maps(ports) if found.elements]
-    return Table(table_name(stack), (*_sets(bridges), *maps), _chains({found.name for found in maps}))
+    udp = {port.host_port for port in ports if port.protocol == "udp"}
+    noted = Set(UDP_PORTS, ("inet_service",), (), tuple(((port,), ()) for port in sorted(udp)))
+    return Table(table_name(stack), (*_sets(bridges), noted, *maps), _chains({found.name for found in maps}))
+
+
+def leads_to(ports: Iterable[PublishedPort], protocol: str) -> dict[tuple[str, int], tuple[str, int]]:
+    """(host address, "" for every IPv4 and "::" for every IPv6 one, and port) → the container's, as the
+    maps say.
+    """
+    return {
+        ("" if name == "any4" else "::" if name == "any6" else str(fields[0]), int(fields[-1])): (
+            str(data[0]),
+            int(data[1]),
+        )
+        for found in _maps(port for port in ports if port.protocol == protocol)
+        for name in (found.name,)
+        for fields, data in found.elements
+    }
 
 
 def _sets(bridges: list[Bridge]) -> list[Set]:
