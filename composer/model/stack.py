@@ -254,6 +254,13 @@ class ModelUse(Value):
     model_var: str = ""
 
 
+class FirstStep(Value):
+    """A step of `pre_start`: a container of its own, described by `container` (its name is empty)."""
+
+    container: Service
+    per_replica: bool = False
+
+
 class Service(Value):
     """One service, as desired. Keys that only steer loading (extends, profiles' effect) are gone."""
 
@@ -285,7 +292,7 @@ class Service(Value):
     stdin_open: bool = False
     post_start: tuple[Hook, ...] = ()
     pre_stop: tuple[Hook, ...] = ()
-    pre_start: tuple[Hook, ...] = ()
+    pre_start: tuple[FirstStep, ...] = ()
     update_config: UpdateConfig | None = None
     rollback_config: UpdateConfig | None = None
     deploy_mode: str = "replicated"

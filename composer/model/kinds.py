@@ -1,0 +1,360 @@
+"""What a field's value may be, and how it stands in the normal form that `config` prints.
+
+Each kind is a function: value in, normal form out, `OMIT` when nothing is left to say, `Misfit` when it
+does not fit. Kinds know one value; which field has which kind is the table's business (`fields.py`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from composer.model import units
+
+Kind = Callable[[Any], Any]
+
+OMIT: Any = type("Omit", (), {"__repr__": lambda self: "OMIT"})()
+
+
+class Misfit(ValueError):
+    """The value cannot be what the field needs. The text is a sentence without a full stop."""
+
+
+def text_of(value: Any) -> str:
+    """A scalar as Compose writes it where it needs text: `1.50` is `1.5`, `true` is `true`."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return units.float_text(value)
+    if isinstance(value, list):
+        return "[" + " ".join(text_of(item) for item in value) + "]"
+    return "<nil>" if value is None else str(value)
+
+
+def _wanted(what: str, value: Any) -> Misfit:
+    if isinstance(value, dict | list):
+        shown = "a mapping" if isinstance(value, dict) else "a list"
+    else:
+        shown = f"`{text_of(value)}`" if value is not None else "nothing"
+    return Misfit(f"must be {what}, not {shown}")
+
+
+# Casts: text to the type that the field needs, right after interpolation, so that ${PORT} can be a number.
+
+
+def to_int(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    digits = value[1:] if value[:1] in ("+", "-") else value
+    if not (digits.isascii() and digits.isdigit()):
+        raise _wanted("a whole number", value)
+    number = int(value)
+    if not -(1 << 63) <= number < 1 << 63:
+        raise Misfit(f"`{value}` is out of range")
+    return number
+
+
+def to_float(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        if "_" in value or value != value.strip():
+            raise ValueError
+        return float(value)
+    except ValueError:
+        raise _wanted("a number", value) from None
+
+
+def to_bool(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    word = value.lower()
+    if word in ("true", "y", "yes", "on"):
+        return True
+    if word in ("false", "n", "no", "off"):
+        return False
+    raise _wanted("true or false", value)
+
+
+# Kinds of scalars.
+
+
+def string(value: Any) -> Any:
+    if value is None or value == "":
+        return OMIT
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise _wanted("text", value)
+
+
+def boolean(value: Any) -> Any:
+    """False is the default and is left out."""
+    return optional_boolean(value) or OMIT
+
+
+def optional_boolean(value: Any) -> Any:
+    if value is None:
+        return OMIT
+    value = to_bool(value)
+    if isinstance(value, bool):
+        return value
+    raise _wanted("true or false", value)
+
+
+def opt_out(value: Any) -> Any:
+    """True is the default and is left out."""
+    value = optional_boolean(value)
+    return OMIT if value is True else value
+
+
+def optional_integer(value: Any) -> Any:
+    if value is None:
+        return OMIT
+    value = to_int(value)
+    if isinstance(value, float) and value == value and abs(value) < 1 << 63:
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _wanted("a whole number", value)
+    return value
+
+
+def integer(value: Any) -> Any:
+    """Zero is the default and is left out."""
+    return optional_integer(value) or OMIT
+
+
+def unsigned(value: Any) -> Any:
+    value = optional_integer(value)
+    if value is not OMIT and value < 0:
+        raise Misfit(f"must not be negative, `{value}` is")
+    return value
+
+
+def number(value: Any) -> Any:
+    """A 32-bit float, as Compose keeps CPUs and ratios."""
+    if value is None:
+        return OMIT
+    value = to_float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wanted("a number", value)
+    try:
+        packed = struct.pack("f", value)
+    except OverflowError:
+        raise Misfit(f"`{value}` is out of range") from None
+    if value == 0:
+        return OMIT
+    for digits in range(1, 10):
+        short = float(f"{value:.{digits}g}")
+        if struct.pack("f", short) == packed:
+            return short
+    return float(value)
+
+
+def size(value: Any) -> Any:
+    """Bytes, printed as text."""
+    if value is None or value == "":
+        return OMIT
+    if isinstance(value, str):
+        try:
+            value = units.size(value)
+        except ValueError as error:
+            raise Misfit(str(error)) from None
+    if isinstance(value, bool) or not isinstance(value, int):
+        return OMIT
+    return str(value) if value else OMIT
+
+
+def optional_duration(value: Any) -> Any:
+    if value is None:
+        return OMIT
+    try:
+        return units.duration_text(units.duration(text_of(value)))
+    except ValueError as error:
+        raise Misfit(str(error)) from None
+
+
+def duration(value: Any) -> Any:
+    text = optional_duration(value)
+    return OMIT if text == "0s" else text
+
+
+def file_mode(value: Any) -> Any:
+    """Text is octal, a number is the mode itself."""
+    if value is None:
+        return OMIT
+    if isinstance(value, str):
+        try:
+            if "_" in value or value != value.strip() or "o" in value.lower():
+                raise ValueError
+            value = int(value, 8)
+        except ValueError:
+            raise Misfit(f"`{value}` is not an octal file mode like 0440") from None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _wanted("a file mode like 0440", value)
+    return f"0{value:o}" if value >= 0 else f"0-{-value:o}"
+
+
+def device_count(value: Any) -> Any:
+    if isinstance(value, str):
+        if value.lower() == "all":
+            return -1
+        try:
+            value = to_int(value)
+        except Misfit:
+            raise Misfit(f"must be `all` or a number, not `{value}`") from None
+    return integer(value)
+
+
+def raw(value: Any) -> Any:
+    """Kept as it is, keys sorted."""
+    if isinstance(value, dict):
+        return {key: raw(value[key]) for key in units.sorted_keys(value)}
+    if isinstance(value, list):
+        return [raw(item) for item in value]
+    return value
+
+
+# Kinds of collections of text.
+
+
+def command(value: Any) -> Any:
+    """Text is split as a shell would; None is "not said", an empty list is "said: nothing"."""
+    if value is None:
+        return OMIT
+    if isinstance(value, str):
+        try:
+            return units.shell_words(value)
+        except ValueError as error:
+            raise Misfit(str(error)) from None
+    return _list(value, "text or a list of text")
+
+
+def health_test(value: Any) -> Any:
+    if isinstance(value, str):
+        return ["CMD-SHELL", value]
+    return (_list(value, "text or a list of text") if value is not None else None) or OMIT
+
+
+def _list(value: Any, what: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _wanted(
+            what, value if not isinstance(value, list) else next(i for i in value if type(i) is not str)
+        )
+    return list(value)
+
+
+def strings(value: Any) -> Any:
+    if value is None:
+        return OMIT
+    if isinstance(value, str):
+        return [value]
+    return _list(value, "a list of text") or OMIT
+
+
+def texts(value: Any) -> Any:
+    """A list whose numbers are taken as text."""
+    if value is None:
+        return OMIT
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        raise _wanted("a list", value)
+    return [text_of(item) for item in value] or OMIT
+
+
+def mapping(value: Any) -> Any:
+    """KEY=VALUE pairs as a list or mapping; what has no value gets the empty text."""
+    pairs = _pairs(value)
+    return {
+        key: text_of("" if pairs[key] is None else pairs[key]) for key in units.sorted_keys(pairs)
+    } or OMIT
+
+
+def environment(value: Any) -> Any:
+    """As `mapping`, but what has no value stays without one."""
+    pairs = _pairs(value)
+    if isinstance(value, list):
+        for key in pairs:
+            if key[-1:].isspace():
+                raise Misfit(f"the variable `{key}` has a space before the =")
+    return {
+        key: None if pairs[key] is None else text_of(pairs[key]) for key in units.sorted_keys(pairs)
+    } or OMIT
+
+
+def _pairs(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, list):
+        raise _wanted("a mapping or a list of KEY=VALUE", value)
+    pairs: dict[str, Any] = {}
+    for item in value:
+        key, equals, rest = text_of(item).partition("=")
+        pairs[key] = rest if equals else None
+    return pairs
+
+
+def options(value: Any) -> Any:
+    if value is None:
+        return OMIT
+    if not isinstance(value, dict):
+        raise _wanted("a mapping", value)
+    return mapping(value)
+
+
+def provider_options(value: Any) -> Any:
+    if value is None:
+        return OMIT
+    if not isinstance(value, dict):
+        raise _wanted("a mapping", value)
+    many = {key: value[key] if isinstance(value[key], list) else [value[key]] for key in value}
+    return {key: [text_of(item) for item in many[key]] for key in units.sorted_keys(many)} or OMIT
+
+
+def hosts(value: Any) -> Any:
+    """`host=address` lines, sorted; a host may have several addresses."""
+    found: dict[str, list[str]] = {}
+    if isinstance(value, dict):
+        for host, address in value.items():
+            found[host] = [text_of(one) for one in address] if isinstance(address, list) else [address or ""]
+    elif isinstance(value, list):
+        for line in map(text_of, value):
+            host, separator, address = line.partition("=" if "=" in line else ":")
+            if not separator:
+                raise Misfit(f"`{line}` has no address; write host=address")
+            found.setdefault(host, []).extend(address.split(","))
+    elif value is not None:
+        raise _wanted("a mapping or a list of host=address", value)
+    for host in found:
+        if not host or ":" in host or "=" in host:
+            raise Misfit(f"`{host}` is not a host name")
+    lines = [f"{host}={_unbracketed(one)}" for host, addresses in found.items() for one in addresses]
+    return sorted(lines) or OMIT
+
+
+def _unbracketed(address: str) -> str:
+    return address[1:-1] if len(address) > 2 and address[0] == "[" and address[-1] == "]" else address
+
+
+def ulimit(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {"soft": _limit(value.get("soft", 0)), "hard": _limit(value.get("hard", 0))}
+    return _limit(value) or {"soft": 0, "hard": 0}
+
+
+def _limit(value: Any) -> int:
+    found = optional_integer(value)
+    return 0 if found is OMIT else int(found)
+
+
+def ssh_keys(value: Any) -> Any:
+    """`default`, or `id: path`."""
+    pairs = _pairs(value)
+    return [k if pairs[k] in (None, "") else f"{k}: {text_of(pairs[k])}" for k in pairs] or OMIT

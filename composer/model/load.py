@@ -1,0 +1,226 @@
+"""Files to a Stack: the stages, in order. Pure but for `Files`, which is passed in.
+
+`read` gives the merged tree, `finish` the normal form that `config` prints, `load` everything.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from composer.errors import Complaint, StackFileError
+from composer.model import check, env_files, fields, interpolate, normalise, output, profiles, reader
+from composer.model.dotenv import parse
+from composer.model.kinds import OMIT, Misfit
+from composer.model.paths import Base
+from composer.model.reader import Files as Files
+from composer.model.reader import Reading, Switches
+from composer.model.stack import NOTHING, Stack
+from composer.model.tree import Path
+from composer.model.typed import typed
+from composer.value import Value
+
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9_-]")
+
+
+class Request(Value):
+    """What to load. Paths are absolute; "-" among `files` is the text given as stdin.
+
+    `environment` wins over `env_files`, of which later ones win. `project_name` is from -p or
+    COMPOSE_PROJECT_NAME.
+    """
+
+    files: tuple[str, ...]
+    project_directory: str
+    project_name: str | None = None
+    profiles: tuple[str, ...] = ()
+    environment: Mapping[str, str] = NOTHING
+    env_files: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    all_resources: bool = False
+    no_interpolate: bool = False
+    no_normalize: bool = False
+    no_path_resolution: bool = False
+    no_consistency: bool = False
+    no_env_resolution: bool = False
+
+
+class VariableUse(Value):
+    """A variable that the files use. `value` None: not set. `origin`: environment, env file, default, ""."""
+
+    name: str
+    value: str | None
+    default: str
+    alternate: str
+    required: bool
+    origin: str
+
+
+class Loaded(Value):
+    stack: Stack
+    config: dict[str, Any]
+    warnings: tuple[Complaint, ...]
+    variables: tuple[VariableUse, ...]
+    sources: tuple[str, ...]
+    """Every file that was read; the same bytes there and the same request give the same answer."""
+    environment: Mapping[str, str]
+    """The variables that were there for interpolation."""
+
+
+def load(request: Request, files: Files, stdin: bytes | None = None) -> Loaded:
+    """The stack. StackFileError: with every complaint that one pass can find."""
+    switches = Switches(
+        interpolate=not request.no_interpolate,
+        normalize=not request.no_normalize,
+        paths=not request.no_path_resolution,
+        consistency=not request.no_consistency,
+        env=not request.no_env_resolution,
+    )
+    reading = Reading(files, stdin, switches, request.environment.get("HOME", ""))
+    if not request.files:
+        raise StackFileError([Complaint("no stack file was given")])
+    environment = variables(reading, request)
+    name, given = project_name(reading, request, environment)
+    environment["COMPOSE_PROJECT_NAME"] = name
+    base = Base(request.project_directory, reading.home)
+    tree = reader.merged(reading, request.files, environment, base)
+    config = finish(reading, tree, name, environment, base, request)
+    stack = typed(
+        config,
+        working_dir=request.project_directory,
+        files=request.files,
+        name_given=given,
+        environment=environment,
+    )
+    return Loaded(
+        stack,
+        config,
+        tuple(reading.warnings),
+        tuple(_variable_uses(reading, request)),
+        tuple(reading.read_files),
+        environment,
+    )
+
+
+def variables(reading: Reading, request: Request) -> dict[str, str]:
+    """The process's environment over the env files, later files over earlier ones."""
+    found: dict[str, str] = {}
+    for file in request.env_files:
+        text = reading.bytes(file).decode("utf-8", "replace")
+        own = parse(text, {**found, **request.environment}.get, file)
+        found |= {key: value for key, value in own.items() if value is not None}
+    return {**found, **request.environment}
+
+
+def project_name(reading: Reading, request: Request, environment: Mapping[str, str]) -> tuple[str, bool]:
+    """The stack's name, and whether somebody chose it (the folder's name is nobody's choice)."""
+    if request.project_name:
+        if normal_name(request.project_name) != request.project_name:
+            raise StackFileError(
+                [
+                    Complaint(
+                        f"`{request.project_name}` cannot be the name of a stack",
+                        hint="use lower-case letters, digits, - and _, and start with a letter or digit",
+                    )
+                ]
+            )
+        return request.project_name, True
+    told = ""
+    for file in request.files:
+        source = reading.source(file)
+        for index, document in enumerate(source.documents):
+            data = document.data
+            if isinstance(data, dict) and isinstance(data.get("name"), str) and data["name"]:
+                told = _told_name(source.place, data["name"], index, environment, reading)
+    name = normal_name(told) or normal_name(posixpath.basename(request.project_directory))
+    if not name:
+        raise StackFileError(
+            [Complaint("the stack has no name", hint="give one with -p, or with `name:` in the file")]
+        )
+    return name, bool(told)
+
+
+def _told_name(place: Any, text: str, document: int, environment: Mapping[str, str], reading: Reading) -> str:
+    if not reading.switches.interpolate:
+        return text
+    try:
+        return interpolate.substitute(text, environment.get, lambda _: None)
+    except Misfit as misfit:
+        raise StackFileError([Complaint(str(misfit), place(("name",), document), ("name",))]) from None
+
+
+def normal_name(text: str) -> str:
+    """`My Project!` is `myproject`."""
+    return _NOT_IN_NAMES.sub("", text.lower()).lstrip("_-")
+
+
+def finish(
+    reading: Reading,
+    tree: dict[str, Any],
+    name: str,
+    environment: Mapping[str, str],
+    base: Base,
+    request: Request,
+) -> dict[str, Any]:
+    """The merged tree in normal form: names, defaults, full paths; only what is active and used."""
+    if reading.switches.paths:
+        reader.full_paths(tree, base)
+    tree["name"] = name
+    if reading.switches.normalize:
+        normalise.normalise(tree, name, environment)
+    tree.pop("version", None)
+
+    def wrong(path: Path, message: str, hint: str | None = None) -> None:
+        reading.complain(message, reading.origins.place(path), path, hint)
+
+    shaped = output.shape(tree, fields.tree(), wrong)
+    config: dict[str, Any] = {} if shaped is OMIT else shaped
+    reading.raise_if_wrong()
+    config.setdefault("services", {})
+    services: dict[str, Any] = config["services"]
+    for unknown in (one for one in request.services if one not in services):
+        reading.complain(f"there is no service `{unknown}`", None, (), reader.nearest(unknown, services))
+    enabled = profiles.active(services, request.profiles, request.services)
+    if reading.switches.consistency:
+        for path, message, hint in check.check(config, enabled):
+            wrong(path, message, hint)
+    reading.raise_if_wrong()
+    keep = (
+        profiles.selected({n: services[n] for n in enabled}, request.services)
+        if request.services
+        else enabled
+    )
+    config["services"] = {key: value for key, value in services.items() if key in keep}
+    _drop_inactive(config["services"])
+    env_files.resolve(reading, config["services"], environment)
+    reading.raise_if_wrong()
+    if not request.all_resources:
+        for section, used in profiles.used(config["services"]).items():
+            left = {key: value for key, value in config.get(section, {}).items() if key in used}
+            config.pop(section, None) if not left else config.update({section: left})
+    return config
+
+
+def _drop_inactive(services: dict[str, Any]) -> None:
+    """Optional dependencies on services that are not active are no dependencies."""
+    for service in services.values():
+        dependencies = service.get("depends_on")
+        if dependencies and not dependencies.keys() <= services.keys():
+            service["depends_on"] = {key: value for key, value in dependencies.items() if key in services}
+            if not service["depends_on"]:
+                del service["depends_on"]
+
+
+def _variable_uses(reading: Reading, request: Request) -> list[VariableUse]:
+    uses = []
+    for name in sorted(reading.used):
+        variable, environment = reading.used[name]
+        value = environment.get(name)
+        if value is None:
+            origin = "default" if variable.default else ""
+        else:
+            origin = "environment" if name in request.environment else "env file"
+        uses.append(VariableUse(name, value, variable.default, variable.alternate, variable.required, origin))
+    return uses

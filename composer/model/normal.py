@@ -1,0 +1,268 @@
+"""Short forms to long ones: one function per field that has both. Values in, values out.
+
+After these, no later stage asks "text or mapping?". They leave alone what does not fit: judging is the
+schema's business; only text that cannot be taken apart raises Misfit. Defaults that Compose fills in stand
+here too.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+
+from composer.model.kinds import Misfit, text_of
+from composer.model.paths import clean
+
+_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?\Z", re.ASCII)
+_DRIVE = re.compile(r"[^\W\d_]:")
+_PROPAGATION = {"rprivate", "private", "rshared", "shared", "rslave", "slave"}
+
+
+def names(value: Any) -> Any:
+    """A list of names is a mapping without details."""
+    return dict.fromkeys(map(text_of, value)) if isinstance(value, list) else value
+
+
+def one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def text(value: Any) -> Any:
+    return value if value is None else text_of(value)
+
+
+def dns(value: Any) -> Any:
+    many = one_or_many(value)
+    return [one for one in many if one not in (None, "")] if isinstance(many, list) else many
+
+
+def key_values(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    found = {}
+    for item in map(text_of, value):
+        key, equals, rest = item.partition("=")
+        if not equals:
+            raise Misfit(f"`{item}` must be written as key=value")
+        found[key] = rest
+    return found
+
+
+def limit(value: Any) -> Any:
+    if isinstance(value, dict | int) and not isinstance(value, bool):
+        return value
+    raise Misfit("must be a number, or a mapping with soft and hard")
+
+
+def ssh(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    found: dict[str, Any] = {}
+    for item in map(text_of, value):
+        key, equals, path = item.partition("=")
+        if not equals and key != "default":
+            raise Misfit(f"`{item}` must be `default` or written as id=path")
+        found[key] = path if equals else None
+    return found
+
+
+def source(value: Any) -> Any:
+    return {"source": value} if isinstance(value, str) else value
+
+
+def secret_target(value: Any) -> Any:
+    if isinstance(value, dict) and "target" not in value:
+        value["target"] = f"/run/secrets/{text_of(value.get('source'))}"
+    return value
+
+
+def count_all(value: Any) -> Any:
+    if isinstance(value, dict) and "count" not in value and "device_ids" not in value:
+        value["count"] = "all"
+    return value
+
+
+def gpus(value: Any) -> Any:
+    return [{"count": "all"}] if isinstance(value, str) else value
+
+
+def extends(value: Any) -> Any:
+    return {"service": value} if isinstance(value, str) else value
+
+
+def build(value: Any) -> Any:
+    return {"context": value} if isinstance(value, str) else value
+
+
+def device(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    parts = value.split(":")
+    if len(parts) > 3:
+        raise Misfit(f"`{value}` has too many colons; use the long form (source, target, permissions)")
+    return {
+        "source": parts[0],
+        "target": parts[1] if len(parts) > 1 and parts[1] else parts[0],
+        "permissions": parts[2] if len(parts) > 2 else "rwm",
+    }
+
+
+def env_files(value: Any) -> Any:
+    many = one_or_many(value)
+    if not isinstance(many, list):
+        return many
+    return [
+        {"path": one, "required": True}
+        if isinstance(one, str)
+        else {**one, "required": one.get("required", True)}
+        if isinstance(one, dict)
+        else one
+        for one in many
+    ]
+
+
+def dependencies(value: Any) -> Any:
+    if isinstance(value, list):
+        return {text_of(one): {"condition": "service_started", "required": True} for one in value}
+    if isinstance(value, dict):
+        for name, details in value.items():
+            if not isinstance(details, dict):
+                raise Misfit(f"`{name}` needs a mapping with a `condition`")
+            details.setdefault("condition", "service_started")
+            details.setdefault("required", True)
+    return value
+
+
+def resource(value: Any) -> Any:
+    """`external: {name: x}` is the old form of `external: true` and `name: x`."""
+    if isinstance(value, dict) and isinstance(value.get("external"), dict):
+        old = value["external"].get("name")
+        value["external"] = True
+        if old is not None and value.setdefault("name", old) != old:
+            raise Misfit("`name` and `external.name` differ; keep `name`")
+    return value
+
+
+def port_defaults(value: Any) -> Any:
+    if isinstance(value, dict):
+        value.setdefault("protocol", "tcp")
+        value.setdefault("mode", "ingress")
+    return value
+
+
+def create_host_path(value: Any) -> Any:
+    if isinstance(value, dict):
+        value.setdefault("create_host_path", True)
+    return value
+
+
+def ports(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    found: list[Any] = []
+    for entry in value:
+        short = isinstance(entry, str) or (isinstance(entry, int) and not isinstance(entry, bool))
+        found.extend(_port(text_of(entry)) if short else [entry])
+    return found
+
+
+def _port(spec: str) -> list[dict[str, Any]]:
+    """[address:][published[-last]:]target[-last][/protocol]; a range of both makes one entry each."""
+    head, _, target = spec.rpartition(":")
+    address, _, published = head.rpartition(":")
+    target, _, protocol = target.partition("/")
+    protocol = (protocol.partition("/")[0] or "tcp").lower()
+    if not target:
+        raise Misfit(f"`{spec}` names no port of the container")
+    if protocol not in ("tcp", "udp", "sctp"):
+        raise Misfit(f"`{spec}`: the protocol is tcp, udp or sctp, not `{protocol}`")
+    if address.startswith("[") and address.endswith("]"):
+        address = address[1:-1]
+    if address:
+        _check_address(address, spec)
+    first, last = _ports(target, spec)
+    entries = []
+    for number in range(first, last + 1):
+        entry: dict[str, Any] = {"mode": "ingress", "target": number, "protocol": protocol}
+        if address:
+            entry["host_ip"] = address
+        if published:
+            low, high = _ports(published, spec)
+            if high - low != last - first and last != first:
+                raise Misfit(f"`{spec}`: the two ranges of ports differ in length")
+            entry["published"] = (
+                f"{low}-{high}" if last == first and low != high else str(low + number - first)
+            )
+        entries.append(entry)
+    return sorted(entries, key=lambda entry: f"{entry['target']}/")
+
+
+def _ports(text: str, spec: str) -> tuple[int, int]:
+    match = _RANGE.match(text)
+    if not match:
+        raise Misfit(f"`{spec}`: `{text}` is not a port or a range of ports")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if last < first or last > 65535:
+        raise Misfit(f"`{spec}`: `{text}` is not a range of ports between 0 and 65535")
+    return first, last
+
+
+def _check_address(address: str, spec: str) -> None:
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        raise Misfit(f"`{spec}`: `{address}` is not an IP address") from None
+
+
+def mount(value: Any) -> Any:
+    """[source:]target[:options]. A single letter before a colon is a Windows drive, as Compose has it."""
+    if not isinstance(value, str):
+        return value
+    if not value:
+        raise Misfit("is empty; write source:/target")
+    if len(value) <= 2:
+        return {"type": "volume", "target": clean(value)}
+    sections = _sections(value)
+    if not all(sections):
+        raise Misfit(f"`{value}` has an empty part between its colons")
+    if len(sections) > 3:
+        raise Misfit(f"`{value}` has too many colons; use the long form (type, source, target)")
+    entry: dict[str, Any] = {}
+    if len(sections) > 1:
+        entry["source"] = sections[0]
+    entry["target"] = clean(sections[min(1, len(sections) - 1)])
+    bind: dict[str, Any] = {}
+    volume: dict[str, Any] = {}
+    for option in sections[2].split(",") if len(sections) > 2 else ():
+        if option in ("ro", "rw"):
+            entry["read_only"] = option == "ro"
+        elif option == "nocopy":
+            volume = {"nocopy": True}
+        elif option in _PROPAGATION:
+            bind["propagation"] = option
+        elif option in ("z", "Z"):
+            bind["selinux"] = option
+    if _is_path(entry.get("source", "")):
+        entry |= {"type": "bind", "bind": bind | {"create_host_path": True}}
+        return entry | ({"volume": volume} if volume else {})
+    return entry | {"type": "volume", "volume": volume} | ({"bind": bind} if bind else {})
+
+
+def _sections(spec: str) -> list[str]:
+    sections, depth = [""], 0
+    for i, char in enumerate(spec):
+        if char == "$" and spec[i + 1 : i + 2] == "{":
+            depth += 1
+        elif char == "}" and depth:
+            depth -= 1
+        drive = len(sections[-1]) == 1 and sections[-1].isalpha()
+        if char == ":" and not depth and not drive:
+            sections.append("")
+        else:
+            sections[-1] += char
+    return sections
+
+
+def _is_path(source: str) -> bool:
+    return source.startswith((".", "/", "~", "\\\\")) or bool(_DRIVE.match(source))

@@ -1,0 +1,232 @@
+"""The dictionary that `config` prints, and its two texts.
+
+`shape` brings the merged tree into the printed normal form by the table: order, types, nothing that says
+nothing. `yaml_text` and `json_text` write it as `docker compose config` does, so that outputs can be
+compared as text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from composer.model import fields, units
+from composer.model.kinds import OMIT, Misfit, raw
+from composer.model.tree import Timestamp, scalar
+
+Path = tuple[str | int, ...]
+Wrong = Callable[[Path, str], Any]
+
+
+def shape(value: Any, node: fields.Node, wrong: Wrong, path: Path = ()) -> Any:
+    """`value` in normal form, OMIT when nothing is left. `wrong` hears what does not fit."""
+    kind: Any = node.field.kind if node.field else fields.STRUCT
+    if kind is fields.STRUCT or kind is fields.PART:
+        if value is None:
+            return OMIT
+        if not isinstance(value, dict):
+            wrong(path, "must be a mapping")
+            return OMIT
+        return _struct(value, node, wrong, path) or (OMIT if kind is fields.PART else {})
+    if kind is fields.MAP:
+        return _map(value, node, wrong, path)
+    if kind is fields.LIST:
+        return _list(value, node, wrong, path)
+    try:
+        return kind(value)
+    except Misfit as misfit:
+        wrong(path, str(misfit))
+        return OMIT
+
+
+def _struct(value: dict[str, Any], node: fields.Node, wrong: Wrong, path: Path) -> dict[str, Any]:
+    shaped = {}
+    known = node.children
+    for key, below in known.items():
+        if key in value:
+            item = shape(value[key], below, wrong, (*path, key))
+            if item is not OMIT:
+                shaped[key] = item
+    for key in units.sorted_keys(key for key in value if key not in known):
+        if key.startswith("x-"):
+            shaped[key] = raw(value[key])
+    return shaped
+
+
+def _map(value: Any, node: fields.Node, wrong: Wrong, path: Path) -> Any:
+    if value is None:
+        return OMIT
+    if not isinstance(value, dict):
+        wrong(path, "must be a mapping")
+        return OMIT
+    assert node.any is not None
+    shaped = {}
+    for key in units.sorted_keys(value):
+        item = shape(value[key], node.any, wrong, (*path, key))
+        shaped[key] = None if item is OMIT else item
+    return shaped or OMIT
+
+
+def _list(value: Any, node: fields.Node, wrong: Wrong, path: Path) -> Any:
+    if value is None:
+        return OMIT
+    if not isinstance(value, list):
+        wrong(path, "must be a list")
+        return OMIT
+    assert node.any is not None
+    shaped = (shape(item, node.any, wrong, (*path, index)) for index, item in enumerate(value))
+    return [item for item in shaped if item is not OMIT] or OMIT
+
+
+# Text.
+
+_SPECIAL = re.compile(r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_NOT_PLAIN = re.compile(r"\A(?:[-?:](?: |\Z)|[#,\[\]{}&*!|>'\"%@` ]|---|\.\.\.)|:(?: |\Z)| #| \Z")
+_OLD_WORDS = {
+    form for word in ("y", "yes", "on", "n", "no", "off") for form in (word, word.title(), word.upper())
+}
+_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?\Z")
+_ESCAPES = {"\0": "0", "\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
+_ESCAPES |= {"\x1b": "e", '"': '"', "\\": "\\", "\x85": "N", "\xa0": "_", "\u2028": "L", "\u2029": "P"}
+
+
+def yaml_text(config: dict[str, Any]) -> str:
+    """YAML, indented by two, lists below their key indented too."""
+    lines: list[str] = []
+    _yaml_map(config, "", lines, "")
+    return "\n".join(lines) + "\n" if lines else "{}\n"
+
+
+def _yaml_map(value: dict[str, Any], indent: str, lines: list[str], first: str) -> None:
+    for key, item in value.items():
+        lead = first or indent
+        first = ""
+        _yaml_item(item, f"{lead}{_scalar_text(key, indent)}:", indent, lines)
+
+
+def _yaml_item(item: Any, head: str, indent: str, lines: list[str]) -> None:
+    if isinstance(item, dict):
+        lines.append(f"{head} {{}}" if not item else head)
+        if item:
+            _yaml_map(item, indent + "  ", lines, "")
+    elif isinstance(item, list):
+        lines.append(f"{head} []" if not item else head)
+        _yaml_list(item, indent + "  ", lines, "")
+    else:
+        lines.append(f"{head} {_scalar_text(item, indent)}")
+
+
+def _yaml_list(value: list[Any], indent: str, lines: list[str], first: str) -> None:
+    for item in value:
+        lead = (first or indent) + "- "
+        first = ""
+        if isinstance(item, dict) and item:
+            _yaml_map(item, indent + "  ", lines, lead)
+        elif isinstance(item, list) and item:
+            _yaml_list(item, indent + "  ", lines, lead)
+        elif isinstance(item, dict | list):
+            lines.append(lead + ("{}" if isinstance(item, dict) else "[]"))
+        else:
+            lines.append(lead + _scalar_text(item, indent))
+
+
+def _scalar_text(value: Any, indent: str) -> str:
+    if isinstance(value, Timestamp):
+        return value
+    if isinstance(value, str):
+        return _string_text(value, indent)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return units.float_text(value) if isinstance(value, float) else str(value)
+
+
+def _string_text(text: str, indent: str) -> str:
+    if "\n" in text:
+        double = " \n" in text or text[-1] == " " or _SPECIAL.search(text)
+        return _double_quoted(text) if double else _block_text(text.replace("$", "$$"), indent)
+    return _line_text(text)
+
+
+@lru_cache(maxsize=4096)
+def _line_text(text: str) -> str:
+    """Text without line breaks: plain where YAML would read it back as the same text, else quoted."""
+    read = scalar(text)
+    if "\t" in text or not isinstance(read, str) or isinstance(read, Timestamp) or _SPECIAL.search(text):
+        return _double_quoted(text)
+    escaped = text.replace("$", "$$")
+    if text in _OLD_WORDS or _BASE_60.match(text) or _NOT_PLAIN.search(text):
+        return "'" + escaped.replace("'", "''") + "'"
+    return escaped
+
+
+def _double_quoted(text: str) -> str:
+    chars = []
+    for char in text:
+        if char in _ESCAPES:
+            chars.append("\\" + _ESCAPES[char])
+        elif _SPECIAL.match(char):
+            code = ord(char)
+            chars.append(
+                f"\\x{code:02X}" if code < 256 else f"\\u{code:04X}" if code < 65536 else f"\\U{code:08X}"
+            )
+        else:
+            chars.append(char)
+    return '"' + "".join(chars).replace("$", "$$") + '"'
+
+
+def _block_text(text: str, indent: str) -> str:
+    """A literal block; the sign after | keeps or strips the last line breaks."""
+    body = text.rstrip("\n")
+    ends = len(text) - len(body)
+    sign = "-" if ends == 0 else "+" if ends > 1 or not body else ""
+    lead = "2" if text[0] in " \n" else ""
+    lines = [f"{indent}  {line}" if line else "" for line in text.split("\n")]
+    if ends:
+        lines = lines[:-1]
+    return f"|{lead}{sign}\n" + "\n".join(lines)
+
+
+def json_text(config: dict[str, Any]) -> str:
+    """JSON, indented by two. It differs from the YAML where Docker Compose's does."""
+    text = json.dumps(_json_form(config), indent=2, ensure_ascii=False)
+    for char, code in (("&", "\\u0026"), ("<", "\\u003c"), (">", "\\u003e"), ("$", "$$")):
+        text = text.replace(char, code)
+    return text
+
+
+def _json_form(config: dict[str, Any]) -> dict[str, Any]:
+    """Command and entrypoint are always there; extensions only at the top; no models."""
+    form = {key: config[key] for key in sorted(config) if key != "models"}
+    for section in ("services", "networks", "volumes", "secrets", "configs"):
+        if section in form:
+            form[section] = {name: _without_extensions(form[section][name]) for name in sorted(form[section])}
+    form["services"] = {name: _json_service(service) for name, service in form.get("services", {}).items()}
+    for network in form.get("networks", {}).values():
+        if network is not None:
+            network.setdefault("ipam", {})
+    return form
+
+
+def _json_service(service: dict[str, Any]) -> dict[str, Any]:
+    service = {"command": None, "entrypoint": None} | service
+    if "deploy" in service:
+        service["deploy"] = {"resources": {}, "placement": {}} | service["deploy"]
+    for step in service.get("pre_start", ()):
+        step |= {"command": None, "entrypoint": None} | step
+    for rule in service.get("develop", {}).get("watch", ()):
+        rule["exec"] = {"command": None} | rule.get("exec", {})
+    for name, values in service.get("blkio_config", {}).items():
+        if isinstance(values, list):
+            service["blkio_config"][name] = [{key.title(): v for key, v in one.items()} for one in values]
+    return service
+
+
+def _without_extensions(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_extensions(item) for key, item in value.items() if not key.startswith("x-")}
+    return [_without_extensions(item) for item in value] if isinstance(value, list) else value

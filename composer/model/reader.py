@@ -1,0 +1,268 @@
+"""One stack file, or several laid over each other, to one merged tree in long form.
+
+The stages per document, in Compose's order: interpolate, cast, include, !reset, extends, merge, judge by the
+schema, long form. What is wrong is collected; nothing is read but through `Files`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, Protocol
+
+from composer.errors import Complaint, Place, StackFileError
+from composer.model import extends, fields, include, interpolate, merge
+from composer.model.kinds import Misfit
+from composer.model.origins import Layer, Origins
+from composer.model.paths import Base
+from composer.model.tree import Document, Path, Source
+
+
+class Files(Protocol):
+    """The one edge to the disk. FileNotFoundError, IsADirectoryError and PermissionError pass through."""
+
+    def read(self, path: str) -> bytes: ...
+
+    def exists(self, path: str) -> bool: ...
+
+
+class Switches:
+    """Stages that `config` can leave out."""
+
+    __slots__ = ("consistency", "env", "interpolate", "normalize", "paths")
+
+    def __init__(
+        self,
+        *,
+        interpolate: bool = True,
+        normalize: bool = True,
+        paths: bool = True,
+        consistency: bool = True,
+        env: bool = True,
+    ) -> None:
+        self.interpolate, self.normalize, self.paths = interpolate, normalize, paths
+        self.consistency, self.env = consistency, env
+
+
+class Reading:
+    """What one load has read and found so far; shared by files, included files and extended services."""
+
+    def __init__(self, files: Files, stdin: bytes | None, switches: Switches, home: str) -> None:
+        self.files = files
+        self.stdin = stdin
+        self.switches = switches
+        self.home = home
+        self.sources: dict[str, Source] = {}
+        self.read_files: dict[str, None] = {}
+        self.complaints: list[Complaint] = []
+        self.warnings: dict[Complaint, None] = {}
+        self.origins = Origins()
+        self.used: dict[str, tuple[interpolate.Variable, Mapping[str, str]]] = {}
+
+    def bytes(self, path: str) -> bytes:
+        """The content of a file; StackFileError when it cannot be had."""
+        try:
+            data = self.files.read(path)
+        except FileNotFoundError:
+            raise _unreadable(path, "no such file") from None
+        except IsADirectoryError:
+            raise _unreadable(path, "it is a directory") from None
+        except PermissionError:
+            raise _unreadable(path, "permission denied") from None
+        except OSError as error:
+            raise _unreadable(path, error.strerror or str(error)) from None
+        self.read_files[path] = None
+        return data
+
+    def source(self, path: str) -> Source:
+        """The parsed file; each file is read once."""
+        if path not in self.sources:
+            data = self.stdin or b"" if path == "-" else self.bytes(path)
+            self.sources[path] = Source("<stdin>" if path == "-" else path, data)
+        return self.sources[path]
+
+    def complain(self, message: str, place: Place | None, path: Path = (), hint: str | None = None) -> None:
+        self.complaints.append(Complaint(message, place, path, hint))
+
+    def warn(
+        self, message: str, place: Place | None = None, path: Path = (), hint: str | None = None
+    ) -> None:
+        self.warnings.setdefault(Complaint(message, place, path, hint, True))
+
+    def raise_if_wrong(self) -> None:
+        if self.complaints:
+            order = {source.file: index for index, source in enumerate(self.sources.values())}
+            unique = dict.fromkeys(self.complaints)
+            raise StackFileError(sorted(unique, key=lambda c: _position(c, order)))
+
+
+def _position(complaint: Complaint, order: dict[str, int]) -> tuple[int, int, int]:
+    place = complaint.place
+    return (order.get(place.file, len(order)), place.line, place.column) if place else (len(order), 0, 0)
+
+
+def _unreadable(path: str, why: str) -> StackFileError:
+    return StackFileError([Complaint(f"cannot be read: {why}", Place(path))])
+
+
+def merged(
+    reading: Reading,
+    paths: tuple[str, ...],
+    environment: Mapping[str, str],
+    base: Base,
+    trail: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """The tree of all files (and of all that they include), with paths made full when they are to be.
+
+    `trail` are the files that include this one.
+    """
+    tree: dict[str, Any] = {}
+    for path in paths:
+        source = reading.source(path)
+        for index, document in enumerate(source.documents):
+            tree = _document(reading, tree, source, index, document, environment, base, (*trail, path))
+    reading.raise_if_wrong()
+    _transform(reading, tree, "default")
+    return tree
+
+
+def _document(
+    reading: Reading,
+    tree: dict[str, Any],
+    source: Source,
+    index: int,
+    document: Document,
+    environment: Mapping[str, str],
+    base: Base,
+    trail: tuple[str, ...],
+) -> dict[str, Any]:
+    over = plain(reading, source, index, document, environment)
+    include.apply(reading, over, environment, base, trail)
+    for reset in document.resets:
+        remove(tree, reset)
+    extends.apply(reading, over, source, index, document, environment, base)
+    reading.origins.add(Layer(source, index))
+    try:
+        tree = merge.merge(tree, over, _MERGE)
+    except Misfit as misfit:
+        _complain(reading, misfit, ())
+        reading.raise_if_wrong()
+    return long_form(reading, tree)
+
+
+def plain(
+    reading: Reading, source: Source, index: int, document: Document, environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """One document with its variables replaced and text cast to numbers and booleans."""
+    data = copied(document.data)
+    if not isinstance(data, dict):
+        what = "is empty" if data is None else "must be a mapping with `services` at the top"
+        raise StackFileError([Complaint(f"the file {what}", Place(source.file))])
+    for _, _, _, text in interpolate.in_tree(data):
+        for variable in interpolate.variables(text):
+            reading.used.setdefault(variable.name, (variable, environment))
+    if reading.switches.interpolate:
+
+        def unset(name: str) -> None:
+            reading.warn(f"the variable {name} is not set and stands for nothing")
+
+        def wrong(path: Path, message: str) -> None:
+            reading.complain(message, source.place(path, index), path)
+
+        interpolate.tree(data, environment, unset, wrong)
+        fields.walk(data, _CAST, lambda value, field, path: _cast(value, field, path, wrong))
+    return data
+
+
+def _cast(value: Any, field: fields.Field, path: Path, wrong: Callable[[Path, str], None]) -> Any:
+    assert field.cast is not None
+    try:
+        return field.cast(value)
+    except Misfit as misfit:
+        wrong(path, str(misfit))
+        return value
+
+
+def copied(value: Any) -> Any:
+    """A tree that shares nothing with `value`."""
+    if type(value) is dict:
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if type(value) is list else value
+
+
+def long_form(reading: Reading, tree: dict[str, Any]) -> dict[str, Any]:
+    """Duplicates out, short forms to long ones, duplicates out again: long forms may reveal some."""
+    _transform(reading, tree, "unique")
+    _transform(reading, tree, "normal")
+    _transform(reading, tree, "unique")
+    return tree
+
+
+def _transform(reading: Reading, tree: dict[str, Any], column: str) -> None:
+    visit = _VISITS[column]
+
+    def guarded(value: Any, field: fields.Field, path: Path) -> Any:
+        try:
+            return visit(value, field, path)
+        except Misfit as misfit:
+            _complain(reading, misfit, path)
+            return value
+
+    fields.walk(tree, _COLUMNS[column], guarded)
+
+
+def _complain(reading: Reading, misfit: Misfit, path: Path) -> None:
+    path = misfit.args[1] if len(misfit.args) > 1 else path
+    reading.complain(misfit.args[0], reading.origins.place(path), path)
+
+
+def _unique(value: Any, field: fields.Field, path: Path) -> Any:
+    return merge.only_last(value, field, path) if isinstance(value, list) else value
+
+
+def _normal(value: Any, field: fields.Field, path: Path) -> Any:
+    assert field.normal is not None
+    return field.normal(value)
+
+
+def _default(value: Any, field: fields.Field, path: Path) -> Any:
+    assert field.default is not None
+    return field.default(value)
+
+
+def full_paths(tree: dict[str, Any], base: Base) -> None:
+    """Every relative path below `base`."""
+
+    def visit(value: Any, field: fields.Field, path: Path) -> Any:
+        assert field.paths is not None
+        return field.paths(value, base)
+
+    fields.walk(tree, _COLUMNS["paths"], visit)
+
+
+def remove(tree: Any, path: Path) -> None:
+    """What a !reset or !override names goes away from what came before."""
+    for part in path[:-1]:
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    if isinstance(tree, dict):
+        tree.pop(path[-1] if path else None, None)
+
+
+def rules(section: str = "") -> fields.Node:
+    """How the entries of a section merge; without one, how whole files do."""
+    if not section:
+        return _MERGE
+    below = _MERGE.children.get(section)
+    return below.any if below and below.any else fields.Node()
+
+
+def nearest(name: str, known: Any) -> str | None:
+    """A hint with the known name that looks most like `name`."""
+    found = get_close_matches(name, list(known), 1, 0.6)
+    return f"did you mean `{found[0]}`?" if found else None
+
+
+_MERGE = fields.tree("merge")
+_CAST = fields.tree("cast")
+_COLUMNS = {column: fields.tree(column) for column in ("unique", "normal", "default", "paths")}
+_VISITS = {"unique": _unique, "normal": _normal, "default": _default}

@@ -1,0 +1,93 @@
+"""The whole pipeline on small files: what comes in as YAML goes out as the typed stack."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+
+import pytest
+
+from composer.errors import StackFileError
+from composer.model.load import Loaded, Request, load
+from composer.model.stack import Dependency, Mount, Port, RestartPolicy
+
+
+class Disk:
+    """Files in memory."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self.files = {path: textwrap.dedent(text).encode() for path, text in files.items()}
+
+    def read(self, path: str) -> bytes:
+        if path not in self.files:
+            raise FileNotFoundError(path)
+        return self.files[path]
+
+    def exists(self, path: str) -> bool:
+        return path in self.files
+
+
+def loaded(text: str, environment: Mapping[str, str] | None = None, **more: str) -> Loaded:
+    """Load one file; further files by name, in the same folder."""
+    files = {"/w/compose.yaml": text} | {f"/w/{name}": content for name, content in more.items()}
+    request = Request(("/w/compose.yaml",), "/w", environment=environment or {})
+    return load(request, Disk(files))
+
+
+def test_an_ordinary_file_becomes_an_exact_stack() -> None:
+    stack = loaded(
+        """
+        services:
+          web:
+            image: nginx
+            command: echo "a b" c
+            ports: ["8080:80"]
+            environment: {A: 1.50, B: true}
+            depends_on: [db]
+            restart: on-failure:3
+            tmpfs: /run:size=1m,mode=1777
+            healthcheck: {test: curl x, interval: 1m30s}
+            deploy: {resources: {limits: {cpus: "0.5", memory: 64m, pids: 10}}}
+          db:
+            image: postgres
+            volumes: ["data:/var/lib", "./conf:/etc/conf:ro"]
+        volumes: {data: }
+        """
+    ).stack
+    web, db = stack.services["web"], stack.services["db"]
+    assert stack.name == "w"
+    assert web.command == ("echo", "a b", "c")
+    assert web.ports == (Port(80, "8080"),)
+    assert web.environment == {"A": "1.5", "B": "true"}
+    assert web.depends_on == {"db": Dependency()}
+    assert web.restart == RestartPolicy("on-failure", 3)
+    assert web.volumes == (Mount("tmpfs", "/run", tmpfs_size=1 << 20, tmpfs_mode=0o1777),)
+    assert web.healthcheck is not None
+    assert web.healthcheck.test == ("CMD-SHELL", "curl x")
+    assert web.healthcheck.interval == 90 * 10**9
+    assert (web.resources.cpus, web.resources.memory, web.resources.pids) == (0.5, 64 << 20, 10)
+    assert db.volumes == (
+        Mount("volume", "/var/lib", "data"),
+        Mount("bind", "/etc/conf", "/w/conf", read_only=True),
+    )
+    assert stack.volumes["data"].name == "w_data"
+    assert stack.networks["default"].name == "w_default"
+
+
+def test_all_complaints_come_together_with_their_places() -> None:
+    with pytest.raises(StackFileError) as caught:
+        loaded(
+            """
+            services:
+              web:
+                image: x
+                networks: [fornt]
+                volumes: ["data:/x"]
+              db:
+                command: y
+            networks: {front: }
+            """
+        )
+    told = {str(c.place): (c.message, c.hint) for c in caught.value.complaints}
+    assert list(told) == ["/w/compose.yaml:5:16", "/w/compose.yaml:6:15", "/w/compose.yaml:7:3"]
+    assert told["/w/compose.yaml:5:16"] == ("the network `fornt` is not declared", "did you mean `front`?")
