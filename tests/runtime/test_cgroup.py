@@ -116,6 +116,8 @@ def test_group_covers_every_hierarchy(group: Group, program: Program) -> None:
 
 
 def test_relative_path_counts_from_the_callers_group(group: Group) -> None:
+    if group.layout != cgroup.layout():
+        pytest.skip("a caller has a group of its own in the host's layout only")
     source = f"""if 1:
         import json, os
         from composer.runtime import cgroup
@@ -391,7 +393,8 @@ def test_stats_count_processor_memory_and_processes(group: Group, program: Progr
     assert line(process) == "done"
     stats = group.stats()
     assert 20_000_000 < stats["cpu"]["usage"] < 60 * 10**9
-    assert stats["cpu"]["user"] > 0
+    # The split is counted by ticks of the clock.
+    assert stats["cpu"]["user"] + stats["cpu"]["system"] > 0
     assert 32 * MIB <= stats["memory"]["anon"] <= stats["memory"]["usage"] <= 256 * MIB
     assert stats["memory"]["limit"] == 256 * MIB and stats["memory"]["oom_kills"] == 0
     assert stats["pids"] == {"current": 1, "limit": 10}
