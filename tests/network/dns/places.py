@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,9 +42,10 @@ def _make() -> int:
 class Place:
     """A network namespace. It lives as long as this object, or a socket opened in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, existing: str | None = None) -> None:
         with ThreadPoolExecutor(1) as thread:
-            self.fd = thread.submit(_make).result()
+            work = _make if existing is None else partial(os.open, existing, os.O_RDONLY | os.O_CLOEXEC)
+            self.fd = thread.submit(work).result()
 
     def close(self) -> None:
         os.close(self.fd)
