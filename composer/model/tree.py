@@ -297,7 +297,7 @@ class _Builder:
 
             if not isinstance(typed, _TYPES[short]) or (short == "int" and isinstance(typed, bool)):
                 raise self.source.fail(f"`{event.value}` is not of the type !!{short}", event.start_mark)
-            return float(event.value) if short == "float" and type(typed) is int else typed
+            return float(str(typed)) if short == "float" else typed
         if short == "binary":
             try:
                 return base64.b64decode(event.value, validate=False).decode("utf-8", "replace")
