@@ -270,7 +270,7 @@ def test_a_question_to_an_upstream_leaves_the_askers_options_behind() -> None:
     assert read(message.question(query, edns=False)).edns == -1
 
 
-@pytest.mark.parametrize("data", REPLIES)
+@pytest.mark.parametrize("data", REPLIES, ids=["addresses", "alias", "text", "none"])
 @pytest.mark.parametrize("age", [0, 7, 1000])
 def test_a_relayed_reply_says_the_same_only_older(data: bytes, age: int) -> None:
     reply, query = message.parse_reply(data), message.parse_query(ASKED.to_wire())
