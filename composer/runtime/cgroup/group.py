@@ -171,7 +171,7 @@ class Group:
     def pids(self) -> list[int]:
         """All processes inside, in groups below as well. Empty when there is no such group."""
         directory = self.unified or self._v1.get("freezer") or self.directories[0]
-        return [pid for group in tree.walk(directory) for pid in tree.members(group)]
+        return tree.inside(directory)
 
     def exists(self) -> bool:
         return any(os.path.isdir(directory) for directory in self.directories)
@@ -216,17 +216,20 @@ class Group:
     def kill(self) -> None:
         """Kills everything inside and waits until it is gone. A missing group is empty already."""
         # An interrupted attempt to make or remove the group may have left only some of its directories.
-        if self.unified and os.path.isdir(self.unified):
+        unified = self.unified if self.unified and os.path.isdir(self.unified) else None
+        if unified:
             try:
-                write(f"{self.unified}/cgroup.kill", "1")
+                write(f"{unified}/cgroup.kill", "1")
             except FileNotFoundError:  # Before Linux 5.14.
                 self._kill_frozen()
-            events.reached(self.unified, "populated", 0)
         elif not self.unified and os.path.isdir(self._v1.get("freezer", "")):
             self._kill_frozen()
-        # Whoever may write to v1 hierarchies can have left the group in one of them only.
-        for directory in self.directories:
+        # Ends of processes are told at once, those of groups only every 10 ms. And whoever may write to v1
+        # hierarchies can have left the group in one of them only.
+        for directory in reversed(self.directories):
             tree.end(directory)
+        if unified:
+            events.reached(unified, "populated", 0)
 
     def _kill_frozen(self) -> None:
         """What stands still cannot fork away from its killer."""

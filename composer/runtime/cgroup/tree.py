@@ -6,6 +6,7 @@ import errno
 import os
 import posixpath
 import select
+import signal
 import time
 from collections.abc import Iterator
 
@@ -61,6 +62,11 @@ def members(directory: str) -> list[int]:
         raise failed("reading", error, directory) from None
 
 
+def inside(directory: str) -> list[int]:
+    """The processes in the group and below."""
+    return [pid for group in walk(directory) for pid in members(group)]
+
+
 def move(path: str, pid: int) -> None:
     try:
         write(path, str(pid))
@@ -69,29 +75,34 @@ def move(path: str, pid: int) -> None:
 
 
 def end(directory: str) -> None:
-    """Kills what is in a v1 group and waits for it, by pidfd."""
+    """Kills what is in the group and below, and waits for it. Raises CgroupError for what survives."""
     deadline = time.monotonic() + PATIENCE
-    while left := [pid for group in walk(directory) for pid in members(group)]:
+    while left := inside(directory):
         if time.monotonic() > deadline:
             raise CgroupError(f"processes survive being killed: {left}", path=directory)
-        for pid in left:
-            _end_one(pid, deadline)
+        _end_all(directory, left, deadline)
 
 
-def _end_one(pid: int, deadline: float) -> None:
+def _end_all(directory: str, pids: list[int], deadline: float) -> None:
+    descriptors: dict[int, int] = {}
     try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        poller = select.poll()
-        poller.register(descriptor, select.POLLIN)
-        os.kill(pid, 9)
-        poller.poll(max(deadline - time.monotonic(), 0) * 1000)
-    except ProcessLookupError:
-        pass
+        for pid in pids:
+            try:
+                descriptors[pid] = os.pidfd_open(pid)
+            except ProcessLookupError:
+                pass
+        # A number that is still listed after it was opened was not given to another process in between.
+        for pid in set(inside(directory)) & set(descriptors):
+            try:
+                signal.pidfd_send_signal(descriptors[pid], signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            poller = select.poll()
+            poller.register(descriptors[pid], select.POLLIN)
+            poller.poll(max(deadline - time.monotonic(), 0) * 1000)
     finally:
-        os.close(descriptor)
+        for descriptor in descriptors.values():
+            os.close(descriptor)
 
 
 def remove(directory: str, unified: str | None) -> None:
@@ -108,8 +119,8 @@ def remove(directory: str, unified: str | None) -> None:
         except OSError as error:
             if error.errno != errno.EBUSY or time.monotonic() > deadline:
                 raise failed("removing", error, directory) from None
-        if inside := members(directory):
-            raise CgroupError(f"the group still holds processes: {inside}", path=directory)
+        if left := members(directory):
+            raise CgroupError(f"the group still holds processes: {left}", path=directory)
         if unified and os.path.isdir(unified):
             reached(unified, "populated", 0)
         os.sched_yield()
