@@ -83,6 +83,10 @@ _TO_LOOPBACK4: Part = (
     "ip daddr 127.0.0.0/8",
     _V4 + expr.payload(1, 16, 1) + expr.compare(b"\x7f"),
 )
+_NOT_LOOPBACK6: Part = (
+    "ip6 daddr != ::1",
+    _V6 + expr.payload(1, 24, 16) + expr.compare(bytes(15) + b"\x01", equal=False),
+)
 _FROM_NOWHERE: Part = ("iif 0", expr.iif() + expr.compare(expr.host32(0)))
 _LOCAL: Part = ("fib daddr type local", expr.fib_type() + expr.compare(expr.host32(2)))
 _ESTABLISHED: Part = (
@@ -240,6 +244,7 @@ _MAPS = {
     )
     for version in (4, 6)
     for name in ("any", "at", "local")
+    if (name, version) != ("local", 6)
 }
 """Published on every address, on one, and on a loopback address (never looked at for packets from
 outside).
@@ -251,7 +256,7 @@ def _maps(ports: Iterable[PublishedPort]) -> list[Set]:
     for port in ports:
         for version, address in ((4, port.ipv4), (6, port.ipv6)):
             name = _map_of(port.host_ip, version)
-            if name and address:
+            if name in elements and address:
                 where = () if name.startswith("any") else (port.host_ip,)
                 elements[name][*where, port.protocol, port.host_port] = (address, port.target)
     return [Set(name, *_MAPS[name], tuple(sorted(found.items()))) for name, found in elements.items()]
@@ -269,13 +274,16 @@ def _map_of(host_ip: str, version: int) -> str:
 
 
 def _chains(maps: set[str]) -> tuple[Chain, ...]:
+    # ::1 is left to a relay: the kernel drops packets for it that come from a bridge, translated or not.
+    local = {4: (_LOCAL,), 6: (_NOT_LOOPBACK6, _LOCAL)}
+
     def translations(*names: str) -> list[Rule]:
         rules = []
         for version in (4, 6):
             for name in names:
                 if f"{name}{version}" in maps:
                     part = _translate(version, f"{name}{version}", by_address=name != "any")
-                    rules.append(_rule(_LOCAL, part) if name == "any" else _rule(part))
+                    rules.append(_rule(*local[version], part) if name == "any" else _rule(part))
         return rules
 
     return (
