@@ -75,6 +75,8 @@ class Record(TypedDict):
     keeper: int
     digest: str
     containers: list[ContainerRow]
+    slots: dict[str, dict[str, Any]]
+    oneoffs: dict[str, dict[str, Any]]
 
 
 def boot_id() -> str:
@@ -93,6 +95,8 @@ def empty(stack: str) -> Record:
         keeper=0,
         digest="",
         containers=[],
+        slots={},
+        oneoffs={},
     )
 
 

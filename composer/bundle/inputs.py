@@ -31,6 +31,8 @@ class HostFacts(Value):
     kernel: tuple[int, int] = (6, 1)
     capabilities: int = 41
     rootless: bool = False
+    open_files: int = 524_288
+    """The most open files that a process of ours may be allowed."""
     apparmor: str = ""
     """The default AppArmor profile, where the kernel has AppArmor and the profile is loaded."""
     devices: tuple[Device, ...] = ()

@@ -33,7 +33,7 @@ ULIMITS = frozenset(
         "as",
     ]
 )
-OPEN_FILES = oci.Rlimit(type="RLIMIT_NOFILE", soft=1024, hard=524_288)
+OPEN_FILES = (1024, 524_288)
 """What systemd gives Docker's containers; ours must not depend on the shell that started us."""
 
 SYSCTLS: Mapping[str, tuple[str, ...]] = {
@@ -155,7 +155,10 @@ def device_rule(text: str) -> oci.DeviceRule:
 
 def rlimits(service: Service, facts: HostFacts) -> list[oci.Rlimit]:
     """Raises UsageError for a limit that does not exist or a soft limit above the hard one."""
-    found = [] if facts.rootless or "nofile" in service.ulimits else [OPEN_FILES]
+    found = []
+    if not facts.rootless and "nofile" not in service.ulimits:
+        soft, hard = (min(limit, facts.open_files) for limit in OPEN_FILES)
+        found = [oci.Rlimit(type="RLIMIT_NOFILE", soft=soft, hard=hard)]
     for name, limit in service.ulimits.items():
         soft, hard = (UNLIMITED if value == -1 else value for value in (limit.soft, limit.hard))
         if name not in ULIMITS:

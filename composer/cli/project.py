@@ -55,7 +55,8 @@ class Project:
     def stack(self) -> Stack:
         from composer.model.digest import load_stack
 
-        return load_stack(json.dumps(self.stack_data).encode())
+        stack: Stack = load_stack(json.dumps(self.stack_data).encode())
+        return stack
 
     @property
     def warnings(self) -> list[Complaint]:
@@ -179,6 +180,17 @@ def load_files(options: Mapping[str, Any], environment: Mapping[str, str], files
     from composer.model.discover import discover
     from composer.model.load import load
 
-    request = discover(options, environment, os.getcwd(), files)
+    found = discover(
+        files,
+        os.getcwd(),
+        environment,
+        file=options.get("file") or (),
+        project_directory=options.get("project_directory"),
+        project_name=options.get("project_name"),
+        profile=options.get("profile") or (),
+        env_file=options.get("env_file") or (),
+    )
+    request = found.request.replace(all_resources=bool(options.get("all_resources")))
     stdin = sys.stdin.buffer.read() if "-" in request.files else None
-    return load(request, files, stdin)
+    loaded = load(request, files, stdin)
+    return loaded.replace(warnings=(*found.warnings, *loaded.warnings))

@@ -1,4 +1,4 @@
-"""A wish for the stack: sent to its supervisor, its progress shown, its failures told. Shared by up, down, stop …"""
+"""A wish for the stack: sent to its supervisor, its progress shown, its failures told. For up, down, stop …"""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ def carry_out(
 ) -> int:
     """Send the wish and show it until it is fulfilled. Raises Failed with every cause.
 
-    `start`: make a supervisor when nothing runs. `files`: the wish is about the stack of the files; otherwise the
-    stack as it was last brought up.
+    `start`: make a supervisor when nothing runs. `files`: the wish is about the stack of the files; otherwise
+    about the stack as it was last brought up.
     """
     paths = context.stack_paths
     supervisor = Supervisor.start(paths) if start else Supervisor.connect(paths)

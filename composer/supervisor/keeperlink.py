@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from composer.errors import ComposerError, PeerLostError, RuntimeStepError
-from composer.keeper.wire import HELLO
+from composer.keeper.wire import HELLO, encode
 from composer.supervisor.channel import Channel, Message, close_all
 
 
@@ -26,6 +26,7 @@ class KeeperLink:
     """Calls are answered in any order; `run` must be running meanwhile. Events go to `on_event`."""
 
     def __init__(self, sock: socket.socket, on_event: Callable[[Message], None]) -> None:
+        sock.sendall(encode(dict(HELLO)))
         self.channel = Channel(sock)
         self.on_event = on_event
         self.numbers = count(1)
@@ -35,9 +36,8 @@ class KeeperLink:
     async def run(self) -> None:
         """Read until the keeper is gone."""
         try:
-            await self.channel.send(HELLO)
             while (message := await self.channel.receive()) is not None:
-                number = message.get("id")
+                number = message.get("number")
                 if isinstance(number, int) and number in self.waiting:
                     event, box = self.waiting.pop(number)
                     box.append(message)
@@ -62,7 +62,7 @@ class KeeperLink:
         event, box = anyio.Event(), list[Message]()
         self.waiting[number] = (event, box)
         try:
-            await self.channel.send({"id": number, "verb": verb, **fields}, fds)
+            await self.channel.send({"number": number, "verb": verb, **fields}, fds)
             await event.wait()
         finally:
             self.waiting.pop(number, None)

@@ -1,7 +1,7 @@
 """Healthchecks of running containers: one task each, asleep until the next probe is due.
 
-When a probe is due and what its result means is `plan.health`'s matter. The probe is an exec in the container;
-one that takes too long is killed with everything in its session.
+When a probe is due and what its result means is `plan.health`'s matter. The probe is an exec in the
+container; one that takes too long is killed with everything in its session.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def drain_rest(descriptor: int, output: bytearray) -> bool:
 
 
 def end(pid: int) -> None:
-    """Kill the probe and what it started in its session. The keeper has not reaped it, so the pid is its own."""
+    """Kill the probe and what it started in its group. Not reaped by the keeper yet, so the pid is its own."""
     for kill in (os.killpg, os.kill):
         try:
             kill(pid, signal.SIGKILL)

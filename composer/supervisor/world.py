@@ -45,7 +45,7 @@ class Live:
 
 
 class World:
-    """Containers by name, networks and volumes by name on the host, images by reference, failures by subject."""
+    """Containers by name; networks and volumes by host name; images by reference; failures by subject."""
 
     def __init__(self) -> None:
         self.containers: dict[str, Live] = {}

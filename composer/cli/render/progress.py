@@ -181,4 +181,6 @@ def display(mode: str, *, title: str, ansi: str = "auto") -> Display:
         mode = "tty" if out.isatty() and os.environ.get("TERM") != "dumb" and ansi != "never" else "plain"
     if mode == "tty":
         return Live(out, title=title, colour=not os.environ.get("NO_COLOR"))
-    return {"json": Json(out), "quiet": Quiet()}.get(mode) or Plain(out)
+    if mode == "json":
+        return Json(out)
+    return Quiet() if mode == "quiet" else Plain(out)

@@ -1,0 +1,79 @@
+"""`composer down`: stop and remove everything of a stack."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from composer.cli import common, wish
+from composer.cli.client import Supervisor
+from composer.cli.context import Context
+from composer.cli.grammar import Flag, Verb
+from composer.disk import locked
+
+VERB = Verb(
+    "down",
+    "Stop and remove containers and networks",
+    (
+        Flag("remove-orphans", "bool", "Also containers of services that are no longer in the file"),
+        Flag("rmi", "str", "Also images: local (those built here without a name of their own) or all"),
+        common.TIMEOUT,
+        Flag("volumes", "bool", "Also named volumes of the file and anonymous volumes", "v"),
+    ),
+    (common.SERVICES,),
+    examples=(("down", "volumes stay"), ("down -v", "everything goes")),
+)
+
+
+def run(
+    context: Context, *, remove_orphans: bool, rmi: str, timeout: str, volumes: bool, service: list[str]
+) -> int:
+    if wish.exists(context) is None:
+        print(f"nothing of stack {context.stack_name} is here", file=sys.stderr)
+        return 0
+    files = readable(context)
+    if files:
+        wish.check_identity(context)
+        wish.check_services(context, service)
+    options = {
+        "goal": "down",
+        "services": service,
+        "remove_orphans": remove_orphans or not files,
+        "images": rmi,
+        "timeout": wish.nanoseconds(timeout, "--timeout"),
+        "volumes": volumes,
+    }
+    code = wish.carry_out(context, options, files=files, dry_run=context.dry_run)
+    if not service and not context.dry_run:
+        leave(context)
+    return code
+
+
+def readable(context: Context) -> bool:
+    """Whether this command speaks about the files at hand, or (with -p elsewhere) about what is recorded."""
+    from composer.errors import StackFileError
+
+    if not context.options.get("project_name"):
+        return bool(context.project)
+    try:
+        return bool(context.project)
+    except StackFileError:
+        return False
+
+
+def leave(context: Context) -> None:
+    """Wait until the keeper is gone and clear the stack's run directory."""
+    paths = context.stack_paths
+    supervisor = Supervisor.connect(paths)
+    if supervisor is not None:
+        with supervisor:
+            supervisor.call("quit")
+    if not paths.run.exists():
+        return
+    with locked(paths.life):
+        for name in os.listdir(paths.run):
+            if name != "containers":
+                os.unlink(paths.run / name)
+        for folder in (paths.run / "containers", paths.run):
+            if folder.exists():
+                folder.rmdir()

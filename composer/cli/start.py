@@ -1,0 +1,23 @@
+"""`composer start`."""
+
+from __future__ import annotations
+
+from composer.cli import common, wish
+from composer.cli.context import Context
+from composer.cli.grammar import Flag, Verb
+
+VERB = Verb(
+    "start",
+    "Start stopped containers",
+    (
+        Flag("wait", "bool", "Wait until they are running and healthy"),
+        Flag("wait-timeout", "int", "Seconds to wait at most", metavar="SECONDS"),
+    ),
+    (common.SERVICES,),
+)
+
+
+def run(context: Context, *, wait: bool, wait_timeout: int | None, service: list[str]) -> int:
+    wish.check_services(context, service)
+    options = {"goal": "start", "services": service}
+    return wish.carry_out(context, options, wait=wait, wait_timeout=wait_timeout, dry_run=context.dry_run)

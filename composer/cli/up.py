@@ -1,0 +1,124 @@
+"""`composer up`: make the stack what its files say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from composer.cli import common, wish
+from composer.cli.context import Context
+from composer.cli.grammar import Flag, Verb
+from composer.errors import UsageError
+
+VERB = Verb(
+    "up",
+    "Create and start containers",
+    (
+        Flag("abort-on-container-exit", "bool", "Stop everything when one container ends"),
+        Flag("abort-on-container-failure", "bool", "Stop everything when one container fails"),
+        Flag("always-recreate-deps", "bool", "Recreate dependencies too"),
+        Flag("attach", "list", "Show the output of only these services", metavar="SERVICE"),
+        Flag("attach-dependencies", "bool", "Show the output of dependencies too"),
+        Flag("build", "bool", "Build images before starting"),
+        Flag("detach", "bool", "Return when all is started", "d"),
+        Flag("exit-code-from", "str", "End with the exit code of this service", metavar="SERVICE"),
+        Flag("explain", "bool", "Say why each thing is done"),
+        Flag("force-recreate", "bool", "Recreate containers though nothing changed"),
+        Flag("menu", "bool", "Accepted; keys work in the live view", hidden=True),
+        Flag("no-attach", "list", "Do not show the output of these services", metavar="SERVICE"),
+        Flag("no-build", "bool", "Never build an image"),
+        Flag("no-color", "bool", "No colours in the output"),
+        Flag("no-deps", "bool", "Leave the services that these depend on alone"),
+        Flag("no-log-prefix", "bool", "No names before the lines"),
+        Flag("no-recreate", "bool", "Keep containers though something changed"),
+        Flag("no-start", "bool", "Create, and do not start"),
+        Flag(
+            "pull",
+            "str",
+            "When to pull images",
+            choices=("always", "missing", "never", "policy", "build", ""),
+        ),
+        Flag("quiet-build", "bool", "Do not show the build"),
+        Flag("quiet-pull", "bool", "Do not show the pull"),
+        Flag("remove-orphans", "bool", "Remove containers of services that are no longer in the file"),
+        Flag(
+            "renew-anon-volumes", "bool", "New anonymous volumes instead of those of the old container", "V"
+        ),
+        Flag("scale", "list", "SERVICE=N containers instead of what the file says", metavar="SERVICE=N"),
+        common.TIMEOUT,
+        Flag("timestamps", "bool", "Times before the lines"),
+        Flag("wait", "bool", "Return when all is running and healthy; implies -d"),
+        Flag("wait-timeout", "int", "Seconds to wait at most", metavar="SECONDS"),
+        Flag("yes", "bool", "Accepted: nothing is asked", "y"),
+    ),
+    (common.SERVICES,),
+    examples=(
+        ("up -d --wait", "in the background, back when it is healthy"),
+        ("up --explain", "and say which field made each change necessary"),
+    ),
+)
+ABORTS = ("abort_on_container_exit", "abort_on_container_failure", "exit_code_from")
+
+
+def run(context: Context, *, service: list[str], **flags: Any) -> int:
+    detached = flags["detach"] or flags["wait"] or flags["no_start"] or context.dry_run
+    check_flags(flags, detached)
+    wish.check_identity(context)
+    wish.check_services(context, service)
+    warn(context)
+    options = options_of(flags, service)
+    if not detached:
+        from composer.cli.foreground import run_attached
+
+        return run_attached(context, options, service, flags)
+    return wish.carry_out(
+        context,
+        options,
+        explain=flags["explain"] or context.dry_run,
+        wait=flags["wait"],
+        wait_timeout=flags["wait_timeout"],
+        dry_run=context.dry_run,
+    )
+
+
+def check_flags(flags: dict[str, Any], detached: bool) -> None:
+    """Raises UsageError for flags that exclude each other, in Docker Compose's cases."""
+    pairs = (("build", "no_build"), ("force_recreate", "no_recreate"), ("no_start", "wait"))
+    for one, other in pairs:
+        if flags[one] and flags[other]:
+            raise UsageError(f"--{one} and --{other} exclude each other".replace("_", "-"))
+    for name in ABORTS:
+        if flags[name] and detached:
+            raise UsageError(f"--{name} and --detach exclude each other".replace("_", "-"))
+
+
+def options_of(flags: dict[str, Any], services: list[str]) -> dict[str, Any]:
+    same = (
+        "no_deps", "no_start", "force_recreate", "no_recreate", "always_recreate_deps", "renew_anon_volumes",
+        "remove_orphans", "build", "no_build",
+    )  # fmt: skip
+    return {
+        "goal": "up",
+        "services": services,
+        "scale": scales(flags["scale"]),
+        "pull": "" if flags["pull"] == "policy" else flags["pull"],
+        "timeout": wish.nanoseconds(flags["timeout"], "--timeout"),
+        **{name: flags[name] for name in same},
+    }
+
+
+def scales(texts: list[str]) -> dict[str, int]:
+    """`web=3`. Raises UsageError."""
+    found = {}
+    for text in texts:
+        name, _, count = text.partition("=")
+        if not name or not count.isdigit():
+            raise UsageError(f"--scale: {text!r} is not SERVICE=NUMBER")
+        found[name] = int(count)
+    return found
+
+
+def warn(context: Context) -> None:
+    if context.project.warnings:
+        from composer.cli.render.complaint import show_warnings
+
+        show_warnings(context.project.warnings)

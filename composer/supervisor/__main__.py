@@ -1,0 +1,70 @@
+"""Started by the keeper: `python -m composer.supervisor RUN STATE`, the stack's run and state directories.
+
+Descriptor 3 is the listening socket of the door. Everything that runs, in one place.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import anyio
+
+from composer.paths import Paths
+from composer.supervisor.api import Api
+from composer.supervisor.core import Core
+from composer.supervisor.ops import Ops
+
+LINGER = 2.0
+"""Seconds that a supervisor with nothing to do stays, in case somebody is about to ask for something."""
+
+
+async def supervise(paths: Paths, name: str, door: socket.socket) -> None:
+    """Until nothing runs any more, or the keeper is gone."""
+    async with anyio.create_task_group() as tasks:
+        core = Core(paths, name, tasks)
+        tasks.start_soon(core.keeper.run)
+        await core.keeper.call("subscribe")
+        await core.recover()
+        api = Api(Ops(core).verbs())
+        tasks.start_soon(core.net.resolver.run)
+        tasks.start_soon(core.loop.run)
+        tasks.start_soon(api.serve, door)
+        tasks.start_soon(leave_when_idle, core, api)
+        tasks.start_soon(end_on_signal, tasks)
+
+
+async def leave_when_idle(core: Core, api: Api) -> None:
+    """Nothing runs when nothing is up."""
+    while True:
+        await anyio.sleep(LINGER)
+        while not core.idle or api.clients:
+            await core.pulse()
+            await anyio.sleep(LINGER)
+        await core.leave()
+
+
+async def end_on_signal(tasks: anyio.abc.TaskGroup) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            tasks.cancel_scope.cancel()
+
+
+def main() -> None:
+    """The process."""
+    run, state = Path(sys.argv[1]), Path(sys.argv[2])
+    os.environ["COMPOSER_RUN_DIR"], os.environ["COMPOSER_STATE_DIR"] = (
+        str(run.parents[1]),
+        str(state.parents[1]),
+    )
+    door = socket.socket(fileno=3)
+    gc.freeze()
+    anyio.run(supervise, Paths(run.parents[1], state.parents[1]), run.name, door)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""The parts of a supervisor and how they hang together: what is shared, begun, settled and taken up again.
+
+Lives in one event loop. After a crash `Core.recover` rebuilds everything from the record and the keeper.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from composer.disk import read_json, write_json
+from composer.errors import ComposerError, NotFoundError
+from composer.keeper.launch import address
+from composer.model.digest import dump, from_json, load_stack, service_digests, to_json
+from composer.model.stack import Service, Stack
+from composer.paths import Paths, StackPaths
+from composer.plan.options import Desired
+from composer.record import Record, boot_id, empty, settle, stored_record, write_record
+from composer.supervisor.containers import Containers
+from composer.supervisor.events import Events
+from composer.supervisor.images import Images
+from composer.supervisor.keeperlink import KeeperLink
+from composer.supervisor.loop import Loop
+from composer.supervisor.net import Net
+from composer.supervisor.volumes import Volumes
+from composer.supervisor.world import Live, World, live_of, row
+
+
+class Core:
+    """Everything of one supervisor. `tasks` lives as long as it does."""
+
+    def __init__(self, paths: Paths, name: str, tasks: TaskGroup) -> None:
+        self.paths, self.name, self.tasks = paths, name, tasks
+        self.here: StackPaths = paths.stack(name)
+        self.world = World()
+        self.events = Events(self.here.events)
+        self.keeper = KeeperLink(connect(self.here.run, "keeper.sock"), self.heard)
+        self.net = Net(paths, name, self.world, self.notice)
+        self.images = Images(paths, self.world)
+        self.volumes = Volumes(paths, self.world)
+        self.containers = Containers(self)
+        self.loop = Loop(self.world, self.act, self.settle)
+        self.record: Record = empty(name)
+        self.stack = Stack(name, {})
+        self.unsaved = False
+        self.forgettable: set[str] = set()
+        self.droppable: list[str] = []
+        self.held_ports: dict[str, list[str]] = {}
+        self.oneoffs: dict[str, Service] = {}
+        """Services of one-off containers, by container."""
+        self.kept_slots: dict[str, dict[str, Any]] = {}
+        """What a removed container leaves to its successor, by container name."""
+        self.notices: list[str] = []
+        self._pulse = anyio.Event()
+
+    # What everybody may use.
+
+    def service(self, name: str) -> Service:
+        """Raises NotFoundError."""
+        if name not in self.stack.services:
+            raise NotFoundError(f"no such service: {name}")
+        return self.stack.services[name]
+
+    def live(self, name: str) -> Live:
+        """Raises NotFoundError."""
+        found = self.world.containers.get(name)
+        if found is None:
+            raise NotFoundError(f"there is no container {name}")
+        return found
+
+    def changed(self, live: Live | None = None) -> None:
+        """Something is to be recorded, and the loop is to look again."""
+        self.unsaved = True
+        self._pulse.set()
+        self._pulse = anyio.Event()
+        self.loop.wake()
+
+    async def pulse(self) -> None:
+        """Wait for the next change."""
+        await self._pulse.wait()
+
+    def notice(self, text: str) -> None:
+        """Something that the next person who asks for something should read."""
+        self.notices.append(text)
+
+    def tell(self, action: str, live: Live, **attributes: Any) -> None:
+        """An event about a container."""
+        self.events.tell(
+            {
+                "time": time.time_ns(),
+                "type": "container",
+                "action": action,
+                "id": live.plan.id,
+                "service": live.plan.slot.service,
+                "container": live.name,
+                "attributes": {"image": live.plan.image, **attributes},
+            }
+        )
+
+    # The loop's hands.
+
+    async def act(self, action: Any) -> None:
+        from composer.supervisor.execute import execute
+
+        await execute(self, action)
+        self.changed()
+
+    async def settle(self) -> None:
+        """Names, ports and the record follow what is."""
+        self.net.settle()
+        if self.unsaved:
+            self.unsaved = False
+            self.save()
+            while self.droppable:
+                await self.keeper.call("drop", name=self.droppable.pop())
+            for identity in list(self.forgettable):
+                self.forgettable.discard(identity)
+                await self.keeper.call("forget", id=identity)
+
+    def save(self) -> None:
+        """Write the record. A disk that is full or read-only costs what only the record remembers."""
+        if self.loop.desired is None and not self.world.containers:
+            return
+        self.record["containers"] = [row(live) for live in self.world.containers.values()]
+        self.record["slots"] = self.kept_slots
+        self.record["oneoffs"] = {name: to_json(service) for name, service in self.oneoffs.items()}
+        try:
+            write_record(self.here, self.record)
+        except OSError as error:
+            self.notice(f"the record of the stack cannot be written: {error}")
+
+    # The wish.
+
+    def desire(self, data: bytes, digest: str, origin: Mapping[str, Any]) -> None:
+        """From now on the stack is to be as `data` says. Stored before anything is done about it."""
+        if digest != self.record["digest"] or self.loop.desired is None:
+            stack = load_stack(data)
+            self.here.state.mkdir(parents=True, exist_ok=True)
+            write_json(self.here.desired, {"digest": digest, "stack": json.loads(data)}, mode=0o600)
+            self.take(stack)
+        self.record["digest"] = digest
+        self.record["working_dir"] = origin.get("working_dir") or ""
+        self.record["files"] = list(origin.get("files") or ())
+        self.record["name_given"] = bool(origin.get("name_given"))
+        self.unsaved = True
+
+    @staticmethod
+    def parse(data: bytes) -> Stack:
+        return load_stack(data)
+
+    def forget_stack(self) -> None:
+        """After `down`: nothing of the stack is left but what is on its way out of memory."""
+        self.net.end()
+        self.record = empty(self.name)
+        self.stack, self.loop.desired = Stack(self.name, {}), None
+        shutil.rmtree(self.here.state, ignore_errors=True)
+
+    def take(self, stack: Stack) -> None:
+        self.stack = stack
+        self.loop.desired = Desired.of(stack, service_digests(stack), network_digests(stack))
+        self.look()
+
+    def look(self) -> None:
+        """See again what is on the host outside of containers."""
+        self.net.look(network.name for network in self.stack.networks.values())
+        self.volumes.look(volume.name for volume in self.stack.volumes.values())
+        desired = self.loop.desired
+        if desired is not None:
+            self.images.look(desired.image(service) for service in self.stack.services.values())
+
+    # Life.
+
+    async def recover(self) -> None:
+        """Take up the stack as the record and the keeper have it."""
+        stored = stored_record(self.here)
+        listing = await self.keeper.call("list")
+        known = {entry["id"]: entry for entry in listing["containers"] if entry["kind"] == "container"}
+        if stored is not None:
+            boot = boot_id()
+            if stored["boot"] != boot or not known:
+                settle(stored)
+            self.record = stored
+            self.kept_slots = stored["slots"]
+            self.oneoffs = {name: from_json(Service, data) for name, data in stored["oneoffs"].items()}
+            for entry in stored["containers"]:
+                live = live_of(entry)
+                self.world.containers[live.name] = live
+        self.record["boot"], self.record["keeper"] = boot_id(), os.getppid()
+        desired = read_json(self.here.desired)
+        if desired is not None:
+            self.take(load_stack(json.dumps(desired["stack"]).encode()))
+        for live in list(self.world.containers.values()):
+            await self.containers.adopt(live, known.pop(live.plan.id, None))
+        for stray in known:
+            await self.containers.discard(stray)
+        self.net.dirty = True
+        self.unsaved = True
+
+    def heard(self, message: dict[str, Any]) -> None:
+        """An event of the keeper."""
+        if message["event"] == "exit":
+            self.containers.ended(message)
+        elif message["event"] == "log":
+            self.notice(f"log of {message['id'][:12]}: {message['text']}")
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nobody wants anything: no process of ours has a reason to be."""
+        running = any(live.plan.alive or live.pid for live in self.world.containers.values())
+        waiting = self.loop.operation is not None or self.loop.queue or self.loop.busy
+        return not running and not waiting
+
+    async def leave(self) -> None:
+        """End the keeper, and with it this process."""
+        self.save()
+        await self.keeper.call("quit", kill=True)
+        self.loop.ended = True
+        self.loop.wake()
+        self.tasks.cancel_scope.cancel()
+
+
+def network_digests(stack: Stack) -> dict[str, str]:
+    """What a change of means that a network has to be made anew."""
+    return {key: hashlib.sha256(dump(network)).hexdigest() for key, network in stack.networks.items()}
+
+
+def connect(run: Path, name: str) -> socket.socket:
+    """A unix socket of the run directory, however long that directory's name is."""
+    directory = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(address(directory, name))
+    except OSError as error:
+        sock.close()
+        raise ComposerError(f"the keeper of {run} does not answer: {error.strerror}") from error
+    finally:
+        os.close(directory)
+    return sock

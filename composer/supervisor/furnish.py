@@ -1,0 +1,283 @@
+"""Everything on disk that a container's bundle needs: layers, mounts, small files, secrets, its config.json.
+
+Reads the image, writes below the container's own directories, and asks the pure `bundle` for the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from composer.bundle import accounts, files, namespaces, process, security, spec
+from composer.bundle.inputs import Account, Binding, Place
+from composer.disk import write_json
+from composer.errors import ComposerError, NotFoundError
+from composer.images.image import Image
+from composer.model.stack import Mount, Service
+from composer.network.dns.resolvconf import container_text
+from composer.runtime import seccomp
+from composer.supervisor.facts import block_devices, facts_for, host_facts, wanted_devices
+from composer.supervisor.net import host_resolv_conf
+from composer.supervisor.world import Live
+
+if TYPE_CHECKING:
+    from composer.supervisor.core import Core
+
+Overlay = dict[str, Any]
+
+
+def furnish(core: Core, live: Live, service: Service, image: Image) -> tuple[dict[str, Any], Overlay]:
+    """Write the bundle of a container that is about to start. Its OCI configuration and its root overlay.
+
+    Raises ComposerError for whatever stands in the way; nothing outside the container's directories is made
+    but volumes and bind sources that were asked for.
+    """
+    run, state = core.here.container_run(live.name), core.here.container_state(live.name)
+    (run / "rootfs").mkdir(parents=True, exist_ok=True)
+    core.here.logs.mkdir(parents=True, exist_ok=True)
+    os.chmod(run, 0o711)
+    root, *more = layers(state, image)
+    config: Mapping[str, Any] = image.config.get("config") or {}
+    account = account_of(service, config, [str(Path(root["upper"])), *root["lowers"]])
+    bindings = list(bind(core, live, service, config, image))
+    place = Place(
+        id=live.plan.id,
+        name=live.name,
+        number=live.plan.slot.number,
+        account=account,
+        bindings=tuple(bindings),
+        grants=grants(core, service, run),
+        devices=tuple(wanted_devices(service.devices)),
+        block_devices=block_devices(blkio_paths(service)),
+        joined=joined(core, service),
+        seccomp=filter_for(service),
+    )
+    facts = facts_for(service.privileged)
+    place = place.replace(files=small_files(run, live, service, place))
+    made: dict[str, Any] = spec(core.stack, service, place, config, facts)  # type: ignore[assignment]
+    made["mounts"] = [*more, *made["mounts"]]
+    live.command = list(made["process"]["args"])
+    live.mounts = [mount_row(binding) for binding in bindings]
+    write_json(run / "config.json", made, mode=0o600, durable=False)
+    return made, root
+
+
+def blkio_paths(service: Service) -> Iterator[str]:
+    blkio = service.resources.blkio
+    for rates in (
+        blkio.weight_device,
+        blkio.device_read_bps,
+        blkio.device_read_iops,
+        blkio.device_write_bps,
+        blkio.device_write_iops,
+    ):
+        yield from (rate.path for rate in rates)
+
+
+def layers(state: Path, image: Image) -> list[dict[str, Any]]:
+    """The root overlay, and further overlays as OCI mounts; their writable parts are made when missing."""
+    found: list[dict[str, Any]] = []
+    for number, overlay in enumerate(image.root):
+        upper, work = state / f"upper{number}", state / f"work{number}"
+        if not upper.is_dir():
+            upper.mkdir(parents=True)
+            work.mkdir()
+            shutil.copystat(overlay.lowers[0], upper)
+            status = os.stat(overlay.lowers[0])
+            os.chown(upper, status.st_uid, status.st_gid)
+        if number == 0:
+            found.append({"lowers": list(overlay.lowers), "upper": str(upper), "work": str(work)})
+            continue
+        options = [f"lowerdir={':'.join(overlay.lowers)}", f"upperdir={upper}", f"workdir={work}"]
+        found.append(
+            {"destination": overlay.target, "type": "overlay", "source": "overlay", "options": options}
+        )
+    return found
+
+
+def account_of(service: Service, config: Mapping[str, Any], folders: Iterable[str]) -> Account:
+    """Who the container runs as, by its own passwd and group files."""
+    text = process.user(service, config)
+    folders = list(folders)
+    return accounts.resolve(
+        text, topmost(folders, "etc/passwd"), topmost(folders, "etc/group"), service.group_add
+    )
+
+
+def topmost(folders: Iterable[str], name: str) -> str:
+    """The text of a regular file of the image, without following links; "" when there is none."""
+    for folder in folders:
+        try:
+            descriptor = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read(accounts.LARGEST_FILE).decode(errors="replace")
+    return ""
+
+
+def bind(
+    core: Core, live: Live, service: Service, config: Mapping[str, Any], image: Image
+) -> Iterable[Binding]:
+    """The service's mounts with their places on the host; the image's VOLUMEs that nothing covers, too."""
+    covered = set()
+    for mount in (*inherited(core, service), *service.volumes):
+        covered.add(os.path.normpath(mount.target))
+        yield Binding(mount, source_of(core, live, mount, image))
+    for target in config.get("Volumes") or {}:
+        if os.path.normpath(target) not in covered:
+            mount = Mount("volume", target)
+            yield Binding(mount, source_of(core, live, mount, image))
+
+
+def inherited(core: Core, service: Service) -> Iterable[Mount]:
+    """What `volumes_from` brings. Raises NotFoundError."""
+    own = {os.path.normpath(mount.target) for mount in service.volumes}
+    for text in service.volumes_from:
+        name, _, mode = text.removeprefix("container:").partition(":")
+        lives = [core.live(name)] if text.startswith("container:") else core.world.of_service(name)
+        if not lives:
+            raise NotFoundError(f"volumes_from: service {name} has no container")
+        for entry in lives[0].mounts:
+            if entry["type"] != "tmpfs" and os.path.normpath(entry["target"]) not in own:
+                yield Mount(
+                    "bind", entry["target"], entry["source"], read_only=mode == "ro" or entry["read_only"]
+                )
+
+
+def source_of(core: Core, live: Live, mount: Mount, image: Image) -> str:
+    """The host's path behind a mount, made if it may be."""
+    if mount.type == "tmpfs":
+        return ""
+    if mount.type == "bind":
+        return bind_source(mount)
+    if mount.type == "image":
+        return core.images.view(mount.source, mount.subpath)
+    if mount.source:
+        name = core.stack.volumes[mount.source].name
+    else:
+        target = os.path.normpath(mount.target)
+        name = live.anonymous.setdefault(target, secrets.token_hex(32))
+        core.volumes.ensure_anonymous(name, core.stack.name, live.name)
+    return core.volumes.path(name, mount, image)
+
+
+def bind_source(mount: Mount) -> str:
+    if not os.path.lexists(mount.source):
+        if not mount.create_host_path:
+            raise NotFoundError(
+                f"there is nothing at {mount.source}, which is to be mounted at {mount.target}",
+                hint="create it, or allow it with `bind: {create_host_path: true}`",
+            )
+        try:
+            os.makedirs(mount.source, exist_ok=True)
+        except OSError as error:
+            raise ComposerError(f"cannot make {mount.source}: {error.strerror}") from error
+    path = os.path.join(mount.source, mount.subpath) if mount.subpath else mount.source
+    return os.path.realpath(path)
+
+
+def mount_row(binding: Binding) -> dict[str, Any]:
+    mount = binding.mount
+    return {
+        "type": mount.type,
+        "target": mount.target,
+        "source": binding.path,
+        "name": mount.source if mount.type == "volume" else "",
+        "read_only": mount.read_only,
+    }
+
+
+def grants(core: Core, service: Service, run: Path) -> dict[str, str]:
+    """Secrets and configs as files of their own on the run directory, which is memory: target → path."""
+    found = {}
+    folder = run / "grants"
+    shutil.rmtree(folder, ignore_errors=True)
+    pairs = [(grant, core.stack.secrets, "secret") for grant in service.secrets]
+    pairs += [(grant, core.stack.configs, "config") for grant in service.configs]
+    for number, (grant, sources, kind) in enumerate(pairs):
+        source = sources[grant.source]
+        if source.external:
+            raise NotFoundError(f"{kind} {source.name} is external, and this host keeps none")
+        try:
+            data = Path(source.file).read_bytes() if source.file else (source.content or "").encode()
+        except OSError as error:
+            raise NotFoundError(
+                f"{kind} {grant.source}: cannot read {source.file}: {error.strerror}"
+            ) from error
+        folder.mkdir(mode=0o711, exist_ok=True)
+        path = folder / str(number)
+        path.write_bytes(data)
+        os.chown(path, int(grant.uid or 0), int(grant.gid or 0))
+        os.chmod(path, grant.mode)
+        found[grant.target] = str(path)
+    return found
+
+
+def joined(core: Core, service: Service) -> dict[str, str]:
+    """Namespaces of other containers that the service joins. Raises NotFoundError when one does not run."""
+    found = {}
+    for kind, mode in namespaces.modes(service).items():
+        if not mode.startswith(namespaces.SHARED):
+            continue
+        other = partner(core, mode)
+        found[kind] = f"/proc/{other.pid}/ns/{'net' if kind == 'network' else kind}"
+    return found
+
+
+def partner(core: Core, mode: str) -> Live:
+    """The running container behind `service:web` or `container:name`."""
+    way, _, name = mode.partition(":")
+    lives = [core.live(name)] if way == "container" else core.world.of_service(name)
+    for live in lives:
+        if live.plan.alive and live.pid:
+            return live
+    raise NotFoundError(f"{mode} is not running")
+
+
+def small_files(run: Path, live: Live, service: Service, place: Place) -> dict[str, str]:
+    """/etc/hosts, /etc/hostname and /etc/resolv.conf, for containers with a network of their own or the host's."""
+    mode = service.network_mode
+    if mode.startswith(namespaces.SHARED):
+        return {}
+    if mode == "host":
+        return {path: path for path in ("/etc/hosts", "/etc/resolv.conf") if os.path.exists(path)}
+    hostname = namespaces.hostname(service, place, host_facts())
+    rows = live.networks.values()
+    own = [address.partition("/")[0] for row in rows for address in row["addresses"]]
+    gateways = tuple(row["gateway"] for row in rows if row["gateway"])[:1]
+    texts = {
+        "hosts": files.hosts(
+            hostname, service.domainname, addresses=own, extra=service.extra_hosts, gateways=gateways
+        ),
+        "hostname": files.hostname_file(hostname),
+        "resolv.conf": container_text(host_resolv_conf(), search=service.dns_search, options=service.dns_opt),
+    }
+    for name, text in texts.items():
+        path = run / name
+        path.write_text(text)
+        os.chmod(path, 0o644)
+    return {f"/etc/{name}": str(run / name) for name in texts}
+
+
+def filter_for(service: Service) -> Mapping[str, Any] | None:
+    """The seccomp filter: the default profile, a file of one's own, or none."""
+    if service.privileged:
+        return None
+    rules = security.options(service)
+    if rules.seccomp == "unconfined":
+        return None
+    if rules.seccomp:
+        try:
+            data = json.loads(Path(rules.seccomp).read_text())
+        except (OSError, ValueError) as error:
+            raise ComposerError(
+                f"service {service.name}: seccomp profile {rules.seccomp}: {error}"
+            ) from error
+        return dict(data)
+    return seccomp.default_profile(frozenset(security.capabilities(service, host_facts())))

@@ -1,0 +1,295 @@
+"""What the verbs of the door do. Each handler is a few calls on the core."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import anyio
+
+from composer.errors import ComposerError, NotFoundError, UsageError
+from composer.model.stack import FrozenMap, Stack
+from composer.plan.actions import Action, describe
+from composer.plan.options import GOALS, Options
+from composer.plan.partition import select
+from composer.plan.predict import simulate
+from composer.supervisor.api import Handler, Request
+from composer.supervisor.core import Core
+from composer.supervisor.loop import Operation
+from composer.supervisor.words import progress
+from composer.supervisor.world import Live
+
+PLAIN_OPTIONS = (
+    "goal", "no_deps", "no_start", "force_recreate", "no_recreate", "always_recreate_deps", "renew_anon_volumes",
+    "remove_orphans", "build", "no_build", "pull", "timeout", "volumes", "images",
+)  # fmt: skip
+Readiness = Literal["ready", "failed", "pending"]
+
+
+def options_of(given: dict[str, Any]) -> Options:
+    """Options from JSON. Raises UsageError."""
+    if given.get("goal") not in GOALS:
+        raise UsageError(f"there is no goal {given.get('goal')!r}")
+    unknown = given.keys() - {*PLAIN_OPTIONS, "services", "scale"}
+    if unknown:
+        raise UsageError(f"unknown options: {', '.join(sorted(unknown))}")
+    return Options(
+        since=time.time_ns(),
+        services=tuple(given.get("services") or ()),
+        scale=FrozenMap(given.get("scale") or {}),
+        **{name: given[name] for name in PLAIN_OPTIONS if given.get(name) is not None},
+    )
+
+
+class Ops:
+    """Handlers by verb."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+
+    def verbs(self) -> dict[str, Handler]:
+        return {
+            "apply": self.apply,
+            "predict": self.predict,
+            "exec": self.exec,
+            "run": self.run,
+            "begin": self.begin,
+            "attach": self.attach,
+            "signal": self.signal,
+            "pause": self.pause,
+            "events": self.events,
+            "wait": self.wait,
+            "stats": self.stats,
+            "top": self.top,
+            "quit": self.quit,
+        }
+
+    async def apply(self, request: Request) -> dict[str, Any]:
+        core, options = self.core, self.wanted(request)
+        core.loop.parallel = max(int(request.fields.get("parallel") or 0), 0)
+        frames: list[dict[str, Any]] = []
+        arrived = anyio.Event()
+
+        def report(action: Action, phase: str, text: str) -> None:
+            nonlocal arrived
+            frames.append(progress(action, phase, text))
+            arrived.set()
+
+        operation = Operation(options, report)
+
+        def report_image(frame: dict[str, Any]) -> None:
+            frames.append(frame)
+            arrived.set()
+
+        core.images.report = report_image
+        core.loop.submit(operation)
+        async with anyio.create_task_group() as tasks:
+
+            async def relay() -> None:
+                nonlocal arrived
+                while True:
+                    await arrived.wait()
+                    arrived = anyio.Event()
+                    while frames:
+                        await request.send(progress=frames.pop(0))
+
+            tasks.start_soon(relay)
+            await operation.finished.wait()
+            failures = [[entry.instance, entry.reason] for entry in operation.failures]
+            if operation.superseded:
+                failures.append(["this command", f"was ended by `{operation.superseded}`"])
+            if request.fields.get("wait") and not failures:
+                failures = await self.until_ready(request, options)
+            tasks.cancel_scope.cancel()
+        for frame in frames:
+            await request.send(progress=frame)
+        if options.goal == "down" and not failures and not options.services:
+            core.forget_stack()
+        core.unsaved = True
+        await core.settle()
+        notices, core.notices = core.notices, []
+        return {"failures": failures, "notices": notices}
+
+    def wanted(self, request: Request) -> Options:
+        """The options of a request, and the stack they are about."""
+        core = self.core
+        options = options_of(request.fields.get("options") or {})
+        if "stack" in request.fds:
+            with os.fdopen(os.dup(request.fds["stack"]), "rb") as file:
+                core.desire(file.read(), request.text("digest"), request.fields.get("origin") or {})
+        elif core.loop.desired is None:
+            core.take(Stack(core.name, FrozenMap()))
+        else:
+            core.look()
+        return options
+
+    async def predict(self, request: Request) -> dict[str, Any]:
+        """What `apply` would do; the stack that is desired stays as it was."""
+        core = self.core
+        before, desired = core.stack, core.loop.desired
+        options = options_of(request.fields.get("options") or {})
+        try:
+            if "stack" in request.fds:
+                with os.fdopen(os.dup(request.fds["stack"]), "rb") as file:
+                    core.take(core.parse(file.read()))
+            assert core.loop.desired is not None
+            actions = simulate(core.loop.desired, core.world.observed(), options, time.time_ns())
+        finally:
+            core.stack, core.loop.desired = before, desired
+        return {"actions": [[*progress_name(action), describe(action)] for action in actions]}
+
+    async def until_ready(self, request: Request, options: Options) -> list[list[str]]:
+        """Wait until every selected container runs and is healthy, or has done its work. Failures, named."""
+        core = self.core
+        limit = request.fields.get("wait_timeout")
+        assert core.loop.desired is not None
+        services = select(core.loop.desired, core.world.observed(), options)
+        with anyio.move_on_after(float(limit) if limit else None):
+            while True:
+                lives = [
+                    live
+                    for live in core.world.containers.values()
+                    if live.plan.slot.service in services and not live.plan.oneoff
+                ]
+                states = {live.name: readiness(live) for live in lives}
+                for live in lives:
+                    await request.send(progress=waiting(live, states[live.name]))
+                if "failed" in states.values():
+                    return [[x.name, why_not(x)] for x in lives if states[x.name] == "failed"]
+                if all(state == "ready" for state in states.values()):
+                    return []
+                await core.pulse()
+        return [[live.name, f"not ready after {limit} s"] for live in lives if readiness(live) == "pending"]
+
+    async def exec(self, request: Request) -> dict[str, Any]:
+        live = self.core.live(request.text("container"))
+        running, fds = await self.core.containers.execute(live, request.fields["process"], request.fds)
+        await request.channel.send({"id": request.number, "event": {"pid": running.pid}}, fds)
+        for descriptor in fds.values():
+            os.close(descriptor)
+        if request.fields["process"].get("detach"):
+            return {"exit": 0}
+        await running.ended.wait()
+        return {"exit": running.code}
+
+    async def run(self, request: Request) -> dict[str, Any]:
+        live = await self.core.containers.create_oneoff(
+            self.core.service(request.text("service")), request.fields.get("overrides") or {}
+        )
+        return {"container": live.name}
+
+    async def begin(self, request: Request) -> dict[str, Any]:
+        """Start a one-off and wait for its end."""
+        live = self.core.live(request.text("container"))
+        await self.core.containers.start(live.name)
+        await request.send(event={"started": live.name})
+        return {"exit": await self.end_of([live])}
+
+    async def end_of(self, lives: list[Live]) -> int:
+        while all(live.plan.alive for live in lives):
+            await self.core.pulse()
+        return next(live.plan.exit_code for live in lives if not live.plan.alive)
+
+    async def attach(self, request: Request) -> dict[str, Any]:
+        live = self.core.live(request.text("container"))
+        answer = await self.core.keeper.call("stream", id=live.plan.id)
+        request.answer_fds = answer["fds"]
+        return {}
+
+    async def signal(self, request: Request) -> dict[str, Any]:
+        for name in request.fields.get("containers") or ():
+            await self.core.containers.signal(self.core.live(name), int(request.fields["signo"]))
+        return {}
+
+    async def pause(self, request: Request) -> dict[str, Any]:
+        for name in request.fields.get("containers") or ():
+            self.core.containers.pause(self.core.live(name), thaw=bool(request.fields.get("thaw")))
+        return {}
+
+    async def events(self, request: Request) -> dict[str, Any]:
+        """Until the client is gone."""
+        sending, receiving = anyio.create_memory_object_stream[dict[str, Any]](1000)
+
+        def hear(event: dict[str, Any]) -> None:
+            try:
+                sending.send_nowait(event)
+            except anyio.WouldBlock:
+                request.closed.set()  # a listener that does not listen is let go
+
+        self.core.events.listeners.append(hear)
+        try:
+            await request.send(event=None)
+            async with anyio.create_task_group() as tasks:
+
+                async def relay() -> None:
+                    async for event in receiving:
+                        await request.send(event=event)
+
+                tasks.start_soon(relay)
+                await request.closed.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            self.core.events.listeners.remove(hear)
+            sending.close()
+            receiving.close()
+        return {}
+
+    async def wait(self, request: Request) -> dict[str, Any]:
+        lives = [self.core.live(name) for name in request.fields.get("containers") or ()]
+        if not lives:
+            raise NotFoundError("no containers to wait for")
+        code = await self.end_of(lives)
+        ended = next(live for live in lives if not live.plan.alive)
+        return {"container": ended.name, "exit": code}
+
+    async def stats(self, request: Request) -> dict[str, Any]:
+        lives = [live for live in self.core.world.containers.values() if live.plan.alive]
+        return {"time": time.time_ns(), "stats": {x.name: self.core.containers.stats(x) for x in lives}}
+
+    async def top(self, request: Request) -> dict[str, Any]:
+        lives = [live for live in self.core.world.containers.values() if live.plan.alive]
+        return {"pids": {live.name: self.core.containers.pids(live) for live in lives}}
+
+    async def quit(self, request: Request) -> dict[str, Any]:
+        if not self.core.idle:
+            raise ComposerError("the stack still runs")
+        self.core.tasks.start_soon(self.core.leave)
+        return {}
+
+
+def progress_name(action: Action) -> Iterable[str]:
+    frame = progress(action, "begin", "")
+    return (frame["id"], frame["text"])
+
+
+def readiness(live: Live) -> Readiness:
+    """Whether what `--wait` waits for has come. A one-shot that ended with 0 has done its work."""
+    plan = live.plan
+    if plan.alive:
+        if plan.health is None or plan.health.status == "healthy":
+            return "ready"
+        return "failed" if plan.health.status == "unhealthy" else "pending"
+    if plan.state == "exited" and plan.restart.condition in ("no", "on-failure") and plan.exit_code == 0:
+        return "ready"
+    if plan.restart.condition in ("always", "unless-stopped") and not plan.stopped:
+        return "pending"
+    return "failed" if plan.state in ("exited", "dead") else "pending"
+
+
+def waiting(live: Live, state: Readiness) -> dict[str, Any]:
+    healthy = live.plan.health is not None and live.plan.alive
+    words = {"pending": "Waiting", "failed": "Error", "ready": "Healthy" if healthy else "Started"}
+    if state == "ready" and not live.plan.alive:
+        words["ready"] = "Exited"
+    mark = {"pending": "working", "failed": "error", "ready": "done"}[state]
+    return {"id": f"Container {live.name}", "text": words[state], "state": mark}
+
+
+def why_not(live: Live) -> str:
+    plan = live.plan
+    if plan.alive and plan.health is not None:
+        last = plan.health.results[-1].output.strip() if plan.health.results else ""
+        return "is unhealthy" + (f": {last.splitlines()[-1]}" if last else "")
+    return f"exited ({plan.exit_code})" + (f": {live.reason}" if live.reason else "")
