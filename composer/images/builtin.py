@@ -1,9 +1,12 @@
-"""The two images that need no download: `scratch`, empty, and `host`, the host's own /usr with a clean /etc.
+"""The two images that need no download:
 
-`host` is a generated skeleton at "/" and the host's /usr (and /bin, /lib… where those are not links into it)
-as overlays of their own, since a lower of an overlay is always a whole tree. An overlay looks at a private
-copy of its lower's mount, so nothing mounted below the host's /usr shows through. Of the host's /etc only what
-the tables below name is taken, of that only what every user of the host may read, and no person's account.
+`scratch`, empty, and `host`, the host's own /usr with a clean /etc.
+
+`host` is a generated skeleton at "/" and the host's /usr (and /bin, /lib… where those are not links into
+it) as overlays of their own, since a lower of an overlay is always a whole tree. An overlay looks at a
+private copy of its lower's mount, so nothing mounted below the host's /usr shows through. Of the host's
+/etc only what the tables below name is taken, of that only what every user of the host may read, and no
+person's account.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.disk import locked
+from composer.images.config import platform
 from composer.images.image import Image, RootOverlay
 from composer.paths import Paths
 
@@ -62,8 +66,6 @@ FIRST_PERSON = 1000  # login.defs(5), UID_MIN: accounts from here on belong to p
 NOBODY = 65534
 MAX_FILE = 16 * 1024 * 1024  # bytes; nothing that belongs into an image's /etc is larger
 
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "ppc64le": "ppc64le"}
-
 
 def builtin(name: str, paths: Paths) -> Image | None:
     """The image `name` if it is one of ours; generated at first use and again when its sources change."""
@@ -79,19 +81,12 @@ def builtin(name: str, paths: Paths) -> Image | None:
 
 def config(process: dict[str, Any]) -> dict[str, Any]:
     """An OCI image configuration without layers."""
-    machine = platform_architecture()
     rootfs = {"type": "layers", "diff_ids": []}
-    return {"architecture": machine, "os": "linux", "config": process, "rootfs": rootfs}
-
-
-def platform_architecture() -> str:
-    """This machine in the words of OCI (those of GOARCH)."""
-    machine = os.uname().machine
-    return ARCHITECTURES.get(machine, machine)
+    return {"architecture": platform().architecture, "os": "linux", "config": process, "rootfs": rootfs}
 
 
 def _is_directory(path: str) -> bool:
-    return not os.path.islink(path) and os.path.isdir(path)  # noqa: PTH112, PTH114 - Path costs more than the call
+    return not os.path.islink(path) and os.path.isdir(path)
 
 
 def _empty(paths: Paths) -> Path:
@@ -121,7 +116,7 @@ def _skeleton(paths: Paths) -> Path:
 
 def _sources() -> Iterator[str]:
     """The names below /etc that TAKEN stands for on this host."""
-    present = sorted(os.listdir("/etc"))  # noqa: PTH208 - names, not paths
+    present = sorted(os.listdir("/etc"))
     for name in TAKEN:
         if name.endswith("*"):
             yield from (entry for entry in present if entry.startswith(name[:-1]))

@@ -32,3 +32,32 @@ class Image(Value):
     root: tuple[RootOverlay, ...]
     digests: tuple[str, ...] = ()
     size: int = 0
+
+
+class Summary(Value):
+    """One line of a list of images.
+
+    Sizes in bytes: `size` unpacked, `stored` as kept; times since the epoch.
+    """
+
+    id: str
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    platform: str
+    created: str
+    pulled: int
+    used: int
+    size: int
+    stored: int
+
+
+class Progress(Value):
+    """How far one blob has come, in bytes.
+
+    `status` is waiting, downloading, unpacking, uploading, exists or done.
+    """
+
+    digest: str
+    status: str
+    current: int = 0
+    total: int = 0

@@ -1,0 +1,433 @@
+"""Images in files: save, load, import, commit. K.
+
+Docker's archive: `manifest.json` names a configuration and the layers of each image. The OCI archive: a tar
+of an OCI layout. Many are both, and then the OCI part is taken, because it keeps the digests. An archive is
+read once, so it may come from a pipe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from composer.errors import ImageError, NotFoundError
+from composer.images import config as formats
+from composer.images import tar
+from composer.images.changes import changed
+from composer.images.config import Descriptor, ImageConfig, Manifest
+from composer.images.diff import header, pack
+from composer.images.image import Image, Progress
+from composer.images.layout import Layout
+from composer.images.reference import Reference, parse
+from composer.images.stream import CHUNK, Ahead, decompressed
+from composer.images.unpacked import Unpacked
+
+if TYPE_CHECKING:
+    from backports.zstd import ZstdCompressor
+
+    from composer.images.layers import Facts
+    from composer.images.store import Entry, Report, Store
+
+CONTAINERD_NAME = "io.containerd.image.name"
+MAX_FILES = 10_000
+_AT_ONCE = 2  # layers unpacked side by side; more only seek more
+_COMPRESSIONS = {b"\x1f\x8b": "+gzip", b"\x28\xb5\x2f\xfd": "+zstd"}
+_ZSTD_LEVEL = 1
+
+
+# Writing
+
+
+def save(store: Store, references: list[str], out: BinaryIO, *, oci: bool) -> None:
+    """See Store.save."""
+    entries = []
+    for reference in references:
+        entry = store.entry(reference)
+        if entry is None:
+            raise NotFoundError(f"there is no image {reference!r}")
+        entries.append(entry)
+    (_save_oci if oci else _save_docker)(store, entries, out)
+    out.write(bytes(2 * tar.BLOCK))
+    out.flush()
+
+
+def _save_oci(store: Store, entries: list[Entry], out: BinaryIO) -> None:
+    written: set[str] = set()
+    for entry in entries:
+        manifest = store.manifest(entry)
+        for digest in (
+            entry["digest"],
+            manifest["config"]["digest"],
+            *(x["digest"] for x in manifest["layers"]),
+        ):
+            if digest not in written:
+                written.add(digest)
+                _copy_blob(store.layout, digest, f"blobs/{digest.replace(':', '/')}", out)
+    index = {
+        "schemaVersion": 2,
+        "mediaType": formats.OCI_INDEX,
+        "manifests": [_public(entry) for entry in entries],
+    }
+    _file(out, "index.json", json.dumps(index).encode())
+    _file(out, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+
+
+def _public(entry: Entry) -> Entry:
+    """An index entry without what only concerns this store."""
+    name = entry["annotations"].get("org.opencontainers.image.ref.name")
+    notes = {"org.opencontainers.image.ref.name": name, CONTAINERD_NAME: name} if name else {}
+    return {**entry, "annotations": notes}
+
+
+def _save_docker(store: Store, entries: list[Entry], out: BinaryIO) -> None:
+    written: set[str] = set()
+    images: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        manifest, config = store.manifest(entry), store.config(entry)
+        identity = manifest["config"]["digest"]
+        names = []
+        for layer, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True):
+            names.append(f"{_digits(diff_id)}.tar")
+            if diff_id not in written:
+                written.add(diff_id)
+                _copy_layer(store, layer, diff_id, names[-1], out)
+        tags = images.setdefault(
+            identity, {"Config": f"{_digits(identity)}.json", "RepoTags": [], "Layers": names}
+        )
+        if name := entry["annotations"].get("org.opencontainers.image.ref.name"):
+            tags["RepoTags"].append(parse(name).familiar)
+        if identity not in written:
+            written.add(identity)
+            _copy_blob(store.layout, identity, f"{_digits(identity)}.json", out)
+    _file(out, "manifest.json", json.dumps(list(images.values())).encode())
+
+
+def _digits(digest: str) -> str:
+    return digest.partition(":")[2]
+
+
+def _copy_blob(layout: Layout, digest: str, name: str, out: BinaryIO) -> None:
+    size = layout.size(digest)
+    out.write(header(name.encode(), "0", size=size))
+    with layout.open(digest, size) as reader:
+        while chunk := reader.read():
+            out.write(chunk)
+    out.write(bytes(-size % tar.BLOCK))
+
+
+def _copy_layer(store: Store, layer: Descriptor, diff_id: str, name: str, out: BinaryIO) -> None:
+    """A layer in its plain form, which every reader of Docker's archives takes."""
+    size = store.unpacked.size(diff_id)
+    out.write(header(name.encode(), "0", size=size))
+    with (
+        store.layout.open(layer["digest"], layer["size"]) as reader,
+        Ahead(decompressed(reader.read)) as ahead,
+    ):
+        while chunk := ahead.take():
+            out.write(chunk)
+    out.write(bytes(-size % tar.BLOCK))
+
+
+def _file(out: BinaryIO, name: str, data: bytes) -> None:
+    out.write(header(name.encode(), "0", size=len(data)) + data + bytes(-len(data) % tar.BLOCK))
+
+
+# Reading
+
+
+def load(store: Store, source: BinaryIO, report: Report) -> list[Image]:
+    """See Store.load."""
+    with store.layout.adding():
+        files = _spool(store.layout, store.unpacked, source, report)
+        if "index.json" in files:
+            found = _from_oci(store.layout, files)
+        elif "manifest.json" in files:
+            found = _from_docker(store.layout, files)
+        else:
+            raise ImageError(
+                "the archive holds no image: neither index.json nor manifest.json is in it",
+                hint="`composer image import` takes an archive of a root file system",
+            )
+        return [image for manifest, names in found for image in _add(store, manifest, names, report)]
+
+
+def _spool(layout: Layout, unpacked: Unpacked, source: BinaryIO, report: Report) -> dict[str, Descriptor]:
+    """Every file of the archive as a blob, by its name there. Links, as old archives have them, are followed.
+
+    What looks like a layer is unpacked on the way; whether it belongs to an image is seen at the end.
+    """
+    files: dict[str, Descriptor] = {}
+    links: dict[str, str] = {}
+    with Ahead(decompressed(source.read)) as ahead:
+        stream = tar.Stream(ahead.take)
+        for member in tar.members(stream):
+            name = posixpath.normpath(member.name.decode("utf-8", "replace")).lstrip("/")
+            if len(files) + len(links) > MAX_FILES:
+                raise ImageError(f"the archive holds more than {MAX_FILES} files")
+            if member.kind == tar.REGULAR and member.pieces is None:
+                pieces = stream.pieces(member.stored)
+                start = next(pieces, memoryview(b""))
+                keep = name.startswith("blobs/")  # its digest is part of the archive
+                if _is_layer(start):
+                    files[name], _ = _take_layer(layout, unpacked, chain((start,), pieces), keep=keep)
+                else:
+                    files[name] = _take_file(layout, chain((start,), pieces))
+                report(Progress(files[name]["digest"], "unpacking", member.stored, member.stored))
+            elif member.kind == tar.SYMBOLIC_LINK:
+                target = member.link.decode("utf-8", "replace")
+                links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+            elif member.kind == tar.HARD_LINK:
+                links[name] = posixpath.normpath(member.link.decode("utf-8", "replace"))
+        stream.drain()
+    for name, target in links.items():
+        if target in files:
+            files[name] = files[target]
+    return files
+
+
+def _is_layer(start: memoryview) -> bool:
+    """Whether a file that begins so can only be a layer."""
+    return bytes(start[257:262]) == b"ustar" or bytes(start[:4]).startswith(tuple(_COMPRESSIONS))
+
+
+def _take_file(layout: Layout, pieces: Iterable[memoryview]) -> Descriptor:
+    with layout.scratch() as blob:
+        for view in pieces:
+            blob.write(view)
+        return blob.finish("")
+
+
+def _take_layer(
+    layout: Layout, unpacked: Unpacked, pieces: Iterable[memoryview], *, keep: bool
+) -> tuple[Descriptor, Facts]:
+    """Store and unpack a layer in one pass.
+
+    A plain one is stored compressed, unless its bytes are to be kept.
+    """
+    source = iter(pieces)
+    start = next(source, memoryview(b""))
+    kind = next((end for magic, end in _COMPRESSIONS.items() if bytes(start[:4]).startswith(magic)), "")
+    compressor = None if keep or kind else compression()
+    with layout.scratch() as blob:
+
+        def read(_: int) -> bytes:
+            nonlocal start
+            data, start = bytes(start or next(source, memoryview(b""))), memoryview(b"")
+            blob.write(compressor.compress(data) if compressor else data)
+            return data
+
+        facts = unpacked.fresh(read)
+        if compressor:
+            blob.write(compressor.flush())
+        return blob.finish(formats.OCI_LAYER + ("+zstd" if compressor else kind)), facts
+
+
+def compression() -> ZstdCompressor:
+    """How layers made here are stored: fast, and a quarter of the size."""
+    from backports.zstd import ZstdCompressor
+
+    return ZstdCompressor(level=_ZSTD_LEVEL)
+
+
+def _read(layout: Layout, files: dict[str, Descriptor], name: Any) -> bytes:
+    if not isinstance(name, str) or posixpath.normpath(name) not in files:
+        raise ImageError(f"the archive names {name!r:.200}, which is not in it")
+    return layout.read(files[posixpath.normpath(name)]["digest"])
+
+
+def _from_oci(layout: Layout, files: dict[str, Descriptor]) -> list[tuple[Descriptor, list[Reference]]]:
+    index = formats.parse_index(_read(layout, files, "index.json"))
+    tags = _repo_tags(layout, files)
+    found = []
+    for outer in index["manifests"]:
+        descriptor = _native(layout, outer)
+        manifest = formats.parse_manifest(layout.read(descriptor["digest"]), descriptor["mediaType"])
+        notes = outer.get("annotations", {})
+        names = [notes.get(CONTAINERD_NAME), notes.get("org.opencontainers.image.ref.name")]
+        known = [name for name in (_name(text) for text in names) if name is not None][:1]
+        found.append((descriptor, known or tags.get(manifest["config"]["digest"], [])))
+    return found
+
+
+def _native(layout: Layout, descriptor: Descriptor) -> Descriptor:
+    """The manifest for this machine behind an index in an archive."""
+    if descriptor["mediaType"] not in formats.INDEXES:
+        return descriptor
+    inner = formats.parse_index(layout.read(descriptor["digest"]), descriptor["mediaType"])
+    there = [entry for entry in inner["manifests"] if layout.has(entry["digest"])]
+    inner["manifests"] = there
+    return there[0] if len(there) == 1 else formats.choose(inner, formats.platform())
+
+
+def _name(text: object) -> Reference | None:
+    """A full name; a bare tag, as the OCI annotation often has it, names nothing."""
+    if not isinstance(text, str) or not any(mark in text for mark in "/:"):
+        return None
+    try:
+        return parse(text)
+    except ImageError:
+        return None
+
+
+def _repo_tags(layout: Layout, files: dict[str, Descriptor]) -> dict[str, list[Reference]]:
+    """By the id of an image, the names that Docker's manifest.json, if there is one too, gives it."""
+    if "manifest.json" not in files:
+        return {}
+    tags: dict[str, list[Reference]] = {}
+    for image in _images(layout, files):
+        config = files.get(posixpath.normpath(str(image.get("Config"))))
+        if config is not None:
+            tags[config["digest"]] = [parse(str(tag)) for tag in image.get("RepoTags") or ()]
+    return tags
+
+
+def _images(layout: Layout, files: dict[str, Descriptor]) -> list[dict[str, Any]]:
+    images = formats.parse_json(
+        b'{"images":' + _read(layout, files, "manifest.json") + b"}", "manifest.json"
+    )["images"]
+    if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
+        raise ImageError("the archive's manifest.json is not a list of images")
+    return images
+
+
+def _from_docker(layout: Layout, files: dict[str, Descriptor]) -> list[tuple[Descriptor, list[Reference]]]:
+    found = []
+    for image in _images(layout, files):
+        data = _read(layout, files, image.get("Config"))
+        formats.parse_config(data)
+        layers = []
+        for name in image.get("Layers") or ():
+            if not isinstance(name, str) or posixpath.normpath(name) not in files:
+                raise ImageError(f"the archive names {name!r:.200}, which is not in it")
+            layer = files[posixpath.normpath(name)]
+            layers.append(
+                Descriptor(
+                    mediaType=_layer_type(layout, layer["digest"]), digest=layer["digest"], size=layer["size"]
+                )
+            )
+        descriptor = write_manifest(layout, layout.write(data, formats.OCI_CONFIG), layers)
+        found.append((descriptor, [parse(str(tag)) for tag in image.get("RepoTags") or ()]))
+    return found
+
+
+def _layer_type(layout: Layout, digest: str) -> str:
+    with layout.path(digest).open("rb") as blob:
+        start = blob.read(4)
+    return formats.OCI_LAYER + next(
+        (end for magic, end in _COMPRESSIONS.items() if start.startswith(magic)), ""
+    )
+
+
+def write_manifest(layout: Layout, config: Descriptor, layers: list[Descriptor]) -> Descriptor:
+    """Store the manifest of an image."""
+    manifest = Manifest(schemaVersion=2, mediaType=formats.OCI_MANIFEST, config=config, layers=layers)
+    return layout.write(json.dumps(manifest, separators=(",", ":")).encode(), formats.OCI_MANIFEST)
+
+
+def _add(store: Store, descriptor: Descriptor, names: list[Reference], report: Report) -> list[Image]:
+    entry: Entry = {"mediaType": descriptor["mediaType"], "digest": descriptor["digest"]}
+    manifest, config = store.manifest(entry), store.config(entry)
+    work = list(zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for done in [pool.submit(store.unpack, layer, diff_id, report) for layer, diff_id in work]:
+            done.result()
+    return [store.add(descriptor, name, report=report) for name in (names or (None,))]
+
+
+# Making
+
+
+def import_(
+    store: Store, source: BinaryIO, name: Reference | None, changes: tuple[str, ...], message: str
+) -> Image:
+    """See Store.import_. One pass: the bytes are kept while they are unpacked."""
+    with store.layout.adding():
+        chunks = iter(lambda: memoryview(source.read(CHUNK)), b"")
+        layer, facts = _take_layer(store.layout, store.unpacked, chunks, keep=False)
+        here, now = formats.platform(), _now()
+        config = ImageConfig(
+            architecture=here.architecture,
+            os=here.os,
+            created=now,
+            config={},
+            rootfs={"type": "layers", "diff_ids": [facts.diff_id]},
+            history=[{"created": now, "comment": message or "Imported from an archive"}],
+        )
+        if here.variant:
+            config["variant"] = here.variant
+        return write_image(store, changed(config, changes), [layer], name)
+
+
+def commit(
+    store: Store,
+    base: Image,
+    upper: Path,
+    name: Reference | None,
+    changes: tuple[str, ...],
+    message: str,
+    author: str,
+) -> Image:
+    """See Store.commit."""
+    with store.layout.adding():
+        entry = store.entry(base.id)
+        if entry is None:
+            raise ImageError(
+                f"the image {base.id} has no layers that could be kept", hint="build on another image"
+            )
+        manifest, config = store.manifest(entry), store.config(entry)
+        layer, diff_id = add_layer(store, upper)
+        now = _now()
+        config["created"] = now
+        config["rootfs"]["diff_ids"].append(diff_id)
+        step: formats.History = {"created": now, "created_by": "composer commit"}
+        if author:
+            config["author"] = step["author"] = author
+        if message:
+            step["comment"] = message
+        config["history"] = [*(config.get("history") or []), step]
+        return write_image(store, changed(config, changes), [*manifest["layers"], layer], name)
+
+
+def add_layer(
+    store: Store, upper: Path, *, epoch: int | None = None, move: bool = False
+) -> tuple[Descriptor, str]:
+    """Store the upper directory of an overlay as a layer; its descriptor and diff id.
+
+    With `move` the directory itself becomes the unpacked layer. Call it while `adding`.
+    """
+    plain, size = hashlib.sha256(), 0
+    compressor = compression()
+    with store.layout.scratch() as blob:
+
+        def write(data: bytes) -> None:
+            nonlocal size
+            plain.update(data)
+            size += len(data)
+            blob.write(compressor.compress(data))
+
+        pack(upper, write, epoch=epoch)
+        blob.write(compressor.flush())
+        layer = blob.finish(f"{formats.OCI_LAYER}+zstd")
+    diff_id = f"sha256:{plain.hexdigest()}"
+    if move:
+        store.unpacked.adopt(diff_id, upper, size)
+    else:
+        store.unpack(layer, diff_id)
+    return layer, diff_id
+
+
+def write_image(store: Store, config: ImageConfig, layers: list[Descriptor], name: Reference | None) -> Image:
+    """Store the configuration and the manifest of an image whose layers are stored, and name it."""
+    data = json.dumps(config, separators=(",", ":")).encode()
+    return store.add(write_manifest(store.layout, store.layout.write(data, formats.OCI_CONFIG), layers), name)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

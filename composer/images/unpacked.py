@@ -1,0 +1,171 @@
+"""Layers as directories, one per diff id, shared by all images and containers. K.
+
+`layers/<hex>/fs` is what overlayfs stacks, `layers/<hex>/facts.json` what was learnt on the way. A
+directory in `layers` is whole: it is made in `unfinished`, under a lock on itself, and appears by rename
+after its content reached the disk. Whoever waits for the lock of another process finds the layer there, or
+starts over.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from composer.disk import read_json, write_json
+from composer.errors import ImageError
+
+if TYPE_CHECKING:
+    from composer.images.layers import Facts
+    from composer.images.stream import Read
+
+
+class Reader(Protocol):
+    """What layers are read from."""
+
+    def read(self, count: int, /) -> bytes: ...
+
+
+Open = Callable[[], AbstractContextManager[Reader]]
+
+
+class Unpacked:
+    """The unpacked layers of the store at `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def directory(self, diff_id: str) -> Path:
+        """Where a layer is, or would be: a lower of an overlay."""
+        return self._home(diff_id) / "fs"
+
+    def has(self, diff_id: str) -> bool:
+        return self._home(diff_id).exists()
+
+    def size(self, diff_id: str) -> int:
+        """Bytes of the layer's archive."""
+        return int((read_json(self._home(diff_id) / "facts.json") or {}).get("size", 0))
+
+    def ensure(self, diff_id: str, open_: Open, progress: Callable[[int], None] | None = None) -> None:
+        """Unpack a layer from the archive that `open_` gives, unless it is there. Raises ImageError."""
+        from composer.images.layers import unpack
+
+        with self._unfinished(diff_id) as place:
+            if place is None:
+                return
+            fs = place / "fs"
+            fs.mkdir(mode=0o755)
+            fs.chmod(0o755)
+            with open_() as reader:
+                facts = unpack(reader.read, fs, expected=diff_id, progress=progress)
+            self._finish(diff_id, place, {"size": facts.size, "implicit": facts.implicit})
+
+    def fresh(self, read: Read, progress: Callable[[int], None] | None = None) -> Facts:
+        """Unpack a layer whose diff id nobody knows yet. Raises ImageError."""
+        from composer.images.layers import unpack
+
+        place = self.root / "unfinished" / f"new-{os.getpid()}-{os.urandom(6).hex()}"
+        (place / "fs").mkdir(parents=True)
+        (place / "fs").chmod(0o755)
+        try:
+            facts = unpack(read, place / "fs", progress=progress)
+            if not self.has(facts.diff_id):
+                try:
+                    self._finish(facts.diff_id, place, {"size": facts.size, "implicit": facts.implicit})
+                except FileExistsError:
+                    pass  # another process was faster with the same layer
+                except OSError as error:
+                    if error.errno != errno.ENOTEMPTY:
+                        raise
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+        return facts
+
+    def adopt(self, diff_id: str, upper: Path, size: int) -> None:
+        """Make the upper directory of an overlay a layer, by moving it: `size` bytes as an archive."""
+        with self._unfinished(diff_id) as place:
+            if place is None:
+                shutil.rmtree(upper)
+            else:
+                upper.rename(place / "fs")
+                self._finish(diff_id, place, {"size": size, "implicit": ()})
+
+    def ids(self) -> Iterator[str]:
+        layers = self.root / "layers"
+        for path in layers.iterdir() if layers.is_dir() else ():
+            yield f"sha256:{path.name}"
+
+    def delete(self, diff_id: str) -> int:
+        """Remove a layer that no container uses; the bytes that became free. Only while sweeping."""
+        size = self.size(diff_id)
+        doomed = self.root / "unfinished" / f"deleted-{diff_id.partition(':')[2]}"
+        shutil.rmtree(doomed, ignore_errors=True)
+        self._home(diff_id).rename(doomed)  # so that half a layer is never seen
+        shutil.rmtree(doomed)
+        return size
+
+    def sweep_unfinished(self) -> None:
+        """Remove what broken writers left. Only while sweeping, when there are no writers."""
+        for path in (self.root / "unfinished").iterdir():
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _home(self, diff_id: str) -> Path:
+        return self.root / "layers" / diff_id.partition(":")[2]
+
+    def _unfinished(self, diff_id: str) -> _Unfinished:
+        return _Unfinished(self.root / "unfinished" / diff_id.partition(":")[2], self._home(diff_id))
+
+    def _finish(self, diff_id: str, place: Path, facts: dict[str, object]) -> None:
+        from composer.syscalls import syncfs
+
+        write_json(place / "facts.json", facts, durable=False)
+        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            syncfs(descriptor)  # one call instead of an fsync for each of thousands of files
+        finally:
+            os.close(descriptor)
+        place.rename(self._home(diff_id))
+
+
+class _Unfinished:
+    """Holds the lock of a layer in the making; gives its empty directory, or None when it is made already."""
+
+    def __init__(self, place: Path, home: Path) -> None:
+        self._place, self._home = place, home
+        self._lock = -1
+
+    def __enter__(self) -> Path | None:
+        while not self._home.exists():
+            self._place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._home.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(self._place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            try:
+                if os.path.samestat(os.fstat(self._lock), self._place.stat()):
+                    shutil.rmtree(self._place / "fs", ignore_errors=True)
+                    return self._place
+            except FileNotFoundError:
+                pass  # finished or swept while we waited
+            os.close(self._lock)
+            self._lock = -1
+        return None
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._lock < 0:
+            return
+        if kind is not None:
+            shutil.rmtree(self._place, ignore_errors=True)
+        os.close(self._lock)
+
+
+def lowers(unpacked: Unpacked, diff_ids: list[str]) -> tuple[str, ...]:
+    """The directories of an image's layers, topmost first. Raises ImageError when one is missing."""
+    for diff_id in diff_ids:
+        if not unpacked.has(diff_id):
+            raise ImageError(f"the layer {diff_id} is not unpacked")
+    return tuple(str(unpacked.directory(diff_id)) for diff_id in reversed(diff_ids))

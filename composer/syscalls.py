@@ -1,0 +1,44 @@
+"""System calls that Python lacks, for the rooms above the runtime.
+
+A leaf: errno in, OSError out, no policy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+OPENAT2 = 437  # the same number on every architecture, as for all calls since 2019
+
+NO_MAGICLINKS = 0x02
+NO_SYMLINKS = 0x04
+IN_ROOT = 0x10
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _How(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def open_in_root(root: int, path: bytes, flags: int, mode: int = 0, *, resolve: int = 0) -> int:
+    """openat2(2) with RESOLVE_IN_ROOT: `..`, absolute names and links all stay below the directory `root`.
+
+    Returns a descriptor that is closed on exec. Raises OSError; EAGAIN (a rename elsewhere) is tried again.
+    """
+    how = _How(flags | os.O_CLOEXEC, mode, IN_ROOT | NO_MAGICLINKS | resolve)
+    for _ in range(64):
+        result: int = _libc.syscall(OPENAT2, root, path, ctypes.byref(how), ctypes.sizeof(how))
+        if result >= 0:
+            return result
+        error = ctypes.get_errno()
+        if error not in (11, 4):  # EAGAIN, EINTR
+            break
+    raise OSError(error, os.strerror(error), os.fsdecode(path))
+
+
+def syncfs(descriptor: int) -> None:
+    """syncfs(2): everything written to the file system of `descriptor` is on the disk afterwards."""
+    if _libc.syncfs(descriptor) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
