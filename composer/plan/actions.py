@@ -137,14 +137,16 @@ class RunHooks(ContainerAction):
 
 
 class StopContainer(ContainerAction):
-    """Run the `pre_stop` hooks, send the signal, record `kill_at` = now + grace and `stopped`.
+    """Run the `pre_stop` hooks, send the signal, record `kill_at` = now + grace, and `stopped` or `again`.
 
-    An empty signal or a grace of None means what the container was created with. Nanoseconds.
+    An empty signal or a grace of None means what the container was created with. Nanoseconds. With `again`,
+    the container is not `stopped`: it is to be restarted once it has ended.
     """
 
     signal: str = ""
     grace: int | None = None
     hooks: tuple[Hook, ...] = ()
+    again: bool = False
 
 
 class KillContainer(ContainerAction):

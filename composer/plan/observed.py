@@ -65,6 +65,8 @@ class Container(Value):
     """Set while its stop signal works: when patience ends."""
     stopped: bool = False
     """Asked to stop, by a person or by a plan: its policy does not restart it."""
+    again: bool = False
+    """Asked to stop only to be started again, whatever its policy says."""
     health: Health | None = None
     """None: it has no healthcheck."""
     hooks: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ A phase says where an instance stands on its way to the goal. What to do about e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
 from typing import NamedTuple
 
@@ -77,8 +77,13 @@ def select(desired: Desired, observed: Observed, options: Options) -> frozenset[
     return chosen | (restarted & there)
 
 
-def drifted(desired: Desired, observed: Observed, options: Options) -> frozenset[str]:
-    """Names of our own networks whose definition changed since they were made."""
+def drifted(
+    desired: Desired, observed: Observed, options: Options, selected: Collection[str]
+) -> frozenset[str]:
+    """Names of our own networks that are to be made anew, as their definition changed.
+
+    A network is left as it is while services that are not selected use it.
+    """
     if not GOALS[options.goal].creates or options.no_recreate:
         return frozenset()
     found = set()
@@ -87,6 +92,10 @@ def drifted(desired: Desired, observed: Observed, options: Options) -> frozenset
         wanted = desired.network_digests.get(key, "")
         if state and state.owner == desired.stack.name and state.digest != wanted and not network.external:
             found.add(network.name)
+    for container in observed.containers:
+        service = container.slot.service
+        if service in desired.stack.services and service not in selected:
+            found.difference_update(container.networks)
     return frozenset(found)
 
 
@@ -100,11 +109,8 @@ class _Sorter:
     def __init__(self, desired: Desired, observed: Observed, options: Options) -> None:
         self.desired, self.observed, self.options = desired, observed, options
         self.goal = GOALS[options.goal]
-        self.drifted = drifted(desired, observed, options)
         self.selected = select(desired, observed, options)
-        if self.drifted:
-            users = {c.slot.service for c in observed.containers if not self.drifted.isdisjoint(c.networks)}
-            self.selected |= users & desired.stack.services.keys()
+        self.drifted = drifted(desired, observed, options, self.selected)
         self.found: dict[str, tuple[Instance, ...]] = {}
 
     def all(self) -> Partition:
@@ -229,18 +235,14 @@ class _Sorter:
             return ""
         for name, dependency in service.depends_on.items():
             if dependency.restart and name in self.found:
-                for instance in self.found[name]:
-                    if instance.phase in (Phase.REPLACE, Phase.AGAIN):
-                        return f"{name}: {instance.because}"
-                    if instance.container and self._came_back(instance.container, container.begun_at):
-                        return f"{name} was restarted"
+                # The first instance stands for all, so that scaling a service up restarts nobody.
+                first = next(iter(self.found[name]), None)
+                if first and first.phase in (Phase.REPLACE, Phase.AGAIN):
+                    return f"{name}: {first.because}"
+                begun = first.container.begun_at if first and first.container else 0
+                if begun >= self.options.since and begun > container.begun_at:
+                    return f"{name} was restarted"
         return ""
-
-    def _came_back(self, dependency: Container, before: int) -> bool:
-        """Begun for this goal, after its dependent was, and not for the first time (as when scaling up)."""
-        since = self.options.since
-        first = dependency.generation == 1 and dependency.created_at >= since
-        return dependency.begun_at >= since and dependency.begun_at > before and not first
 
     def _idle(self, service: Service, container: Container) -> tuple[Phase, str]:
         """A container that does not run. One-shots that somebody waits for to complete do not run twice."""

@@ -126,6 +126,7 @@ def _started(action: StartContainer, container: Container, now: int) -> dict[str
         "tries": 0,
         "backoff": 0,
         "stopped": False,
+        "again": False,
         "health": Health(began=now, status="healthy") if healthy else None,
         "hooks": tuple(kind for kind in container.hooks if kind == "pre_start"),
     }
@@ -133,10 +134,13 @@ def _started(action: StartContainer, container: Container, now: int) -> dict[str
 
 def _restarted(action: RestartContainer, container: Container, now: int) -> dict[str, Any]:
     counters = {"restarts": action.restarts, "tries": action.tries, "backoff": action.backoff}
-    return {"state": "running", "started_at": now, "finished_at": 0, "exit_code": 0, "oom": False, **counters}
+    fresh = {"state": "running", "started_at": now, "finished_at": 0, "exit_code": 0, "oom": False}
+    health = container.health and Health(began=now)
+    return {**fresh, **counters, "again": False, "stopped": False, "health": health}
 
 
 def _stopped(action: ContainerAction, container: Container, now: int) -> dict[str, Any]:
+    again = isinstance(action, StopContainer) and action.again
     if not container.alive:
         return {"stopped": True}
     code = 137 if isinstance(action, KillContainer) else 143
@@ -145,7 +149,8 @@ def _stopped(action: ContainerAction, container: Container, now: int) -> dict[st
         "exit_code": code,
         "finished_at": now,
         "kill_at": None,
-        "stopped": True,
+        "stopped": not again,
+        "again": again,
     }
 
 

@@ -5,7 +5,7 @@ Each function yields actions and reports, per service, what has to be there firs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from composer.model.stack import SECOND, Service
 from composer.plan.actions import (
@@ -36,12 +36,17 @@ UNITS: Mapping[str, int] = {
 
 
 class Need:
-    """What a service waits for before its containers can be made. `final`: it will never come."""
+    """What a service waits for before its containers can be made.
 
-    __slots__ = ("action", "final", "reason")
+    `final`: it will never come. `leaving`: it only comes when the old containers are gone.
+    """
 
-    def __init__(self, reason: str, *, action: Action | None = None, final: bool = False) -> None:
-        self.reason, self.action, self.final = reason, action, final
+    __slots__ = ("action", "final", "leaving", "reason")
+
+    def __init__(
+        self, reason: str, *, action: Action | None = None, final: bool = False, leaving: bool = False
+    ) -> None:
+        self.reason, self.action, self.final, self.leaving = reason, action, final, leaving
 
 
 def period(policy: str) -> int | None:
@@ -104,9 +109,16 @@ def _why_pull(known: ImageState | None, options: Options, policy: str, now: int)
 
 
 def network_needs(
-    desired: Desired, observed: Observed, drifted: frozenset[str], used: Iterable[str]
+    desired: Desired,
+    observed: Observed,
+    drifted: frozenset[str],
+    used: Iterable[str],
+    staying: Collection[str],
 ) -> Iterator[tuple[str, Need]]:
-    """(key, need) of every network in use that is not there as it should be."""
+    """(key, need) of every network in use that is not there as it should be.
+
+    `staying` are names of containers that this plan does not touch.
+    """
     for key in sorted(used):
         network = desired.stack.networks.get(key)
         if network is None:
@@ -125,12 +137,21 @@ def network_needs(
                 Need(f"network {network.name} exists and {owner}: call it external to use it", final=True),
             )
         elif network.name in drifted:
-            users = [c.name for c in observed.containers if network.name in c.networks]
-            if users:
-                yield key, Need(f"network {network.name} to be left by {', '.join(users)}")
-            else:
-                remove = RemoveNetwork(because="recreate: its definition changed", key=key, name=network.name)
-                yield key, Need(f"network {network.name} to be removed", action=remove)
+            yield key, _renewal(key, network.name, observed, staying)
+
+
+def _renewal(key: str, name: str, observed: Observed, staying: Collection[str]) -> Need:
+    """A network whose definition changed: everybody leaves, it goes, and then it is missing."""
+    users = [container.name for container in observed.containers if name in container.networks]
+    kept = [user for user in users if user in staying]
+    if kept:
+        return Need(
+            f"network {name} changed, but {', '.join(kept)} uses it and is not of this plan", final=True
+        )
+    if users:
+        return Need(f"network {name} to be left by {', '.join(users)}", leaving=True)
+    remove = RemoveNetwork(because="recreate: its definition changed", key=key, name=name)
+    return Need(f"network {name} to be removed", action=remove)
 
 
 def volume_needs(desired: Desired, observed: Observed, used: Iterable[str]) -> Iterator[tuple[str, Need]]:

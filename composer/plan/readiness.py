@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from composer.model.stack import Service
 from composer.plan import restart
 from composer.plan.observed import Container, Observed
 from composer.plan.options import GOALS, Desired, Options
@@ -22,22 +23,24 @@ class Wait(NamedTuple):
 FAILED = "dependency failed to start"
 
 
-def _started(_: Instance, container: Container) -> Wait | None:
+def _started(instance: Instance, container: Container, service: Service) -> Wait | None:
     return None
 
 
-def _healthy(instance: Instance, container: Container) -> Wait | None:
+def _healthy(instance: Instance, container: Container, service: Service) -> Wait | None:
     name = container.name
     if not container.alive:
         return _restarting(container) or Wait(f"{FAILED}: container {name} {ended(container)}", final=True)
     if container.health is None:
         return Wait(f"{FAILED}: container {name} has no healthcheck configured", final=True)
     if container.health.status == "unhealthy":
+        if restart.cured_by_restart(service, container):
+            return Wait(f"{instance.slot} to be restarted")
         return Wait(f"{FAILED}: container {name} is unhealthy", final=True)
     return None if container.health.status == "healthy" else Wait(f"{instance.slot} to be healthy")
 
 
-def _completed(instance: Instance, container: Container) -> Wait | None:
+def _completed(instance: Instance, container: Container, service: Service) -> Wait | None:
     if container.alive:
         return Wait(f"{instance.slot} to complete")
     if container.exit_code == 0 and not container.stopped:
@@ -50,7 +53,7 @@ def _restarting(container: Container) -> Wait | None:
     return Wait(f"{container.slot} to be restarted") if restart.next_restart(container) else None
 
 
-CONDITIONS: Mapping[str, Callable[[Instance, Container], Wait | None]] = {
+CONDITIONS: Mapping[str, Callable[[Instance, Container, Service], Wait | None]] = {
     "service_started": _started,
     "service_healthy": _healthy,
     "service_completed_successfully": _completed,
@@ -115,4 +118,4 @@ class Readiness:
             return Wait(f"{FAILED}: service {service} has no container", final=True)
         if instance.phase is Phase.REMOVE or (self.by_policy and not container.alive):
             return None
-        return CONDITIONS[condition](instance, container)
+        return CONDITIONS[condition](instance, container, self.desired.stack.services[service])

@@ -8,13 +8,17 @@ attempt not to count.
 
 from __future__ import annotations
 
-from composer.model.stack import SECOND
+from composer.model.stack import SECOND, Service
 from composer.plan.observed import Container
 from composer.value import Value
 
 FIRST_DELAY = SECOND // 10
 LONGEST_DELAY = 60 * SECOND
 LONG_RUN = 10 * SECOND
+
+
+UNHEALTHY_KEY = "x-restart-unhealthy"
+"""On a service: `true`, or how often an unhealthy container is restarted since it was last begun."""
 
 
 class Restart(Value):
@@ -29,6 +33,8 @@ class Restart(Value):
 def next_restart(container: Container) -> Restart | None:
     """The restart that follows the end of a container's last run, None when its policy gives none."""
     policy = container.restart
+    if container.again and container.state == "exited":
+        return Restart(container.finished_at, container.restarts + 1, container.tries + 1, container.backoff)
     if container.state != "exited" or container.stopped or container.oneoff or policy.condition == "no":
         return None
     if policy.condition == "on-failure" and container.exit_code == 0:
@@ -43,6 +49,16 @@ def next_restart(container: Container) -> Restart | None:
         tries=tries + 1,
         backoff=_backoff(container, ran),
     )
+
+
+def cured_by_restart(service: Service | None, container: Container) -> bool:
+    """Whether a container is unhealthy, its service wants such ones restarted, and the budget allows it."""
+    if service is None or container.oneoff or container.health is None or container.stopped:
+        return False
+    if container.health.status != "unhealthy":
+        return False
+    budget = service.extensions.get(UNHEALTHY_KEY)
+    return budget is True or (isinstance(budget, int) and container.restarts < budget)
 
 
 def _backoff(container: Container, ran: int) -> int:

@@ -94,8 +94,9 @@ class _Planner:
             if any(instance.phase is not Phase.REMOVE for instance in instances)
         ]
         keys = {key for service in services for key in service.networks}
-        changed = drifted(desired, observed, options)
-        networks = dict(prepare.network_needs(desired, observed, changed, keys))
+        changed = drifted(desired, observed, options, self.partition.services)
+        staying = {instance.name for instance in self.partition.others if instance.phase is Phase.LEFT}
+        networks = dict(prepare.network_needs(desired, observed, changed, keys, staying))
         keys = {key for service in services for key in prepare.volume_keys(service)}
         volumes = dict(prepare.volume_needs(desired, observed, keys))
         users: dict[str, list[Service]] = {}
@@ -146,7 +147,7 @@ class _Planner:
     def _decide(self, instance: Instance) -> None:
         phase, container = instance.phase, instance.container
         need = self.needs.get(instance.slot.service)
-        if need and phase in (Phase.MISSING, Phase.REPLACE, Phase.START):
+        if need and (phase in (Phase.MISSING, Phase.START) or (phase is Phase.REPLACE and not need.leaving)):
             self._wait(instance, need.reason, final=need.final)
         elif container is None:
             if phase is Phase.MISSING:
@@ -208,9 +209,10 @@ class _Planner:
     def _run(self, instance: Instance, container: Container) -> None:
         if container.kill_at is not None:
             self._kill(instance, container, container.kill_at)
-        elif self._updated(instance, container) and instance.phase is Phase.HOOKS:
-            hooks = self.desired.stack.services[instance.slot.service].post_start
-            self._do(RunHooks(*_about(instance, container), hooks=hooks))
+        elif restart.cured_by_restart(service := self._service(instance), container):
+            self._stop(instance, container, "unhealthy", again=True)
+        elif self._updated(instance, container) and service and instance.phase is Phase.HOOKS:
+            self._do(RunHooks(*_about(instance, container), hooks=service.post_start))
 
     def _updated(self, instance: Instance, container: Container) -> bool:
         """True when nothing is left to be recorded."""
@@ -229,7 +231,7 @@ class _Planner:
         if due.at > self.now:
             self._wake(due.at)
             return
-        about = _about(instance, container, f"{ended(container)}, restart: {container.restart.condition}")
+        about = _about(instance, container, f"{ended(container)}, {_why(container)}")
         self._do(RestartContainer(*about, restarts=due.restarts, tries=due.tries, backoff=due.backoff))
 
     def _leave(self, instance: Instance, container: Container) -> None:
@@ -250,14 +252,23 @@ class _Planner:
             volumes = renewed or (instance.phase is Phase.REMOVE and self.options.volumes)
             self._do(RemoveContainer(*_about(instance, container), volumes=volumes))
 
-    def _stop(self, instance: Instance, container: Container) -> None:
-        service = self.desired.stack.services.get(instance.slot.service)
+    def _service(self, instance: Instance) -> Service | None:
+        """None for an orphan's."""
+        return self.desired.stack.services.get(instance.slot.service)
+
+    def _stop(
+        self, instance: Instance, container: Container, because: str = "", *, again: bool = False
+    ) -> None:
+        service = self._service(instance)
+        about = _about(instance, container, because)
         grace = self.options.timeout
-        if service and grace is None:
+        if service is None:
+            self._do(StopContainer(*about, grace=grace))
+            return
+        if grace is None:
             grace = service.stop_grace_period
-        signal = service.stop_signal if service else ""
-        hooks = service.pre_stop if service else ()
-        self._do(StopContainer(*_about(instance, container), signal=signal, grace=grace, hooks=hooks))
+        signal, hooks = service.stop_signal, service.pre_stop
+        self._do(StopContainer(*about, signal=signal, grace=grace, hooks=hooks, again=again))
 
     def _kill(self, instance: Instance, container: Container, at: int) -> None:
         if at <= self.now:
@@ -265,6 +276,10 @@ class _Planner:
         else:
             self._wake(at)
             self._wait(instance, "to stop")
+
+
+def _why(container: Container) -> str:
+    return "was unhealthy" if container.again else f"restart: {container.restart.condition}"
 
 
 def _images(desired: Desired, service: Service) -> list[str]:
