@@ -127,9 +127,7 @@ class Log:
     def _rotate(self) -> None:
         """The file becomes `.1`, that `.2`, and the oldest beyond `max_file` is gone."""
         if self._max_file <= 1:
-            os.ftruncate(self._fd, 0)
-            self._size = 0
-            return
+            os.unlink(self._path)  # not truncated: who follows the log can read the rest of it
         for age in range(self._max_file - 1, 0, -1):
             try:
                 os.rename(f"{self._path}.{age - 1}" if age > 1 else self._path, f"{self._path}.{age}")

@@ -12,7 +12,8 @@ from typing import Any, Final
 from composer.keeper.connection import Connection, RefusalError, Request
 from composer.keeper.loop import CONTROL, Loop
 from composer.keeper.supervise import Supervisor
-from composer.keeper.tasks import Task, Tasks
+from composer.keeper.task import Task
+from composer.keeper.tasks import Tasks
 from composer.keeper.wire import LOG, OVERLAY, complaint
 from composer.runtime.errors import StepError
 
@@ -42,6 +43,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._leaving: list[Request] = []
         self._quitting = False
+        self._left = False
         self._verbs: Mapping[str, Callable[[Request], None]] = {
             verb: getattr(self, f"_{verb}")
             for verb in (
@@ -50,6 +52,7 @@ class Server:
             )
         }
         tasks.on_exit = self._exited
+        tasks.on_failed = self._leave
         tasks.on_trouble = self._troubled
         supervisor.on_start = lambda: self._publish({"event": "supervisor", "starts": supervisor.starts})
         supervisor.on_despair = self._despair
@@ -113,7 +116,7 @@ class Server:
     def _list(self, request: Request) -> None:
         request.answer(
             {
-                "containers": [_shown(task) for task in self._tasks.by_id.values()],
+                "containers": [task.shown() for task in self._tasks.by_id.values()],
                 "descriptors": sorted(self._kept),
                 "supervisor": {"pid": self._supervisor.pid, "starts": self._supervisor.starts},
             }
@@ -121,7 +124,7 @@ class Server:
 
     def _stream(self, request: Request) -> None:
         task = self._container(request)
-        fds = {name: fd for name, fd in task.fds.items() if name in ("stdin", "tty")}
+        fds = task.named("stdin", "tty")
         if not fds:
             raise RefusalError("state", f"{task.id} has no standard input, or has ended")
         request.answer({}, fds)
@@ -137,6 +140,7 @@ class Server:
         self._tasks.signal(task, signal.SIGKILL)
         self._tasks.forget(task)
         request.answer({})
+        self._leave()
 
     def _put(self, request: Request) -> None:
         fds = list(request.message["fds"].values())
@@ -179,18 +183,19 @@ class Server:
         alive = self._tasks.alive
         if alive and not request.message.get("kill"):
             raise RefusalError("state", f"{alive[0].id} is {alive[0].state}")
-        for task in alive:
-            self._tasks.signal(task, signal.SIGKILL)
         self._quitting = True
         self._leaving.append(request)
+        for task in alive:
+            self._tasks.kill(task)
         self._leave()
 
     # --- what follows from them
 
     def _leave(self) -> None:
         """Once nothing lives any more, answer who asked for the end, and end when the supervisor has."""
-        if not self._quitting or self._tasks.alive:
+        if not self._quitting or self._left or self._tasks.alive:
             return
+        self._left = True
         self._loop.forget(self._listener.fileno())
         self._close_sockets()
         asked_by_it = any(request.connection.pid == self._supervisor.pid for request in self._leaving)
@@ -204,11 +209,7 @@ class Server:
 
     def _despair(self) -> None:
         if not self._tasks.alive and not self._quitting:
-            print(
-                "keeper: the supervisor keeps failing and there is nothing to keep",
-                file=sys.stderr,
-                flush=True,
-            )
+            print("keeper: the supervisor keeps failing, and there is nothing to keep", file=sys.stderr)
             self._quitting = True
             self._leave()
 
@@ -252,13 +253,3 @@ class Server:
         if task.container:
             raise RefusalError("state", f"{task.id} is not a container")
         return task
-
-
-def _shown(task: Task) -> dict[str, Any]:
-    kind = "exec" if task.container else "container"
-    shown: dict[str, Any] = {"id": task.id, "kind": kind, "pid": task.pid, "state": task.state}
-    if task.container:
-        shown["container"] = task.container
-    if task.exit:
-        shown["exit"] = task.exit
-    return shown

@@ -1,67 +1,23 @@
-"""The processes that the keeper holds: containers, and what was executed in them."""
+"""The processes that the keeper holds, from their making to their end."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from composer.keeper.connection import RefusalError, Request
 from composer.keeper.drain import Clock, Stream
 from composer.keeper.logfile import Log
 from composer.keeper.loop import EXIT, STEP, Loop
+from composer.keeper.task import Task
 from composer.runtime.create import Overlay, create
 from composer.runtime.enter import enter
 from composer.runtime.errors import StepError
 from composer.runtime.pending import Pending, Stdio
-
-PIPE_SIZE: Final = 1 << 20
-
-
-class Task:
-    """A container (`container` is empty) or an exec in one."""
-
-    __slots__ = (
-        "asked",
-        "bundle",
-        "channel",
-        "container",
-        "exit",
-        "fds",
-        "id",
-        "log",
-        "pending",
-        "pid",
-        "state",
-        "streams",
-    )
-
-    def __init__(self, name: str, bundle: str, container: str = "") -> None:
-        self.id = name
-        self.bundle = bundle
-        self.container = container
-        self.state = "creating"
-        """creating, created, starting, running, ended"""
-        self.pid = 0
-        self.exit: dict[str, Any] | None = None
-        self.fds: dict[str, int] = {}
-        """pidfd, stdin (the write end), tty (the master), and the network sockets by their names"""
-        self.log: Log | None = None
-        self.streams: list[Stream] = []
-        self.pending: Pending | None = None
-        self.channel = -1
-        self.asked: Request | None = None
-        """Whoever waits for the next state; for an exec, whoever asked for it."""
-
-    def close(self, *names: str) -> None:
-        """Close descriptors by name; all of them without any."""
-        for name in names or tuple(self.fds):
-            if name in self.fds:
-                os.close(self.fds.pop(name))
 
 
 class Tasks:
@@ -75,34 +31,32 @@ class Tasks:
         self.by_id: dict[str, Task] = {}
         self.by_pid: dict[int, Task] = {}
         self.on_held: Callable[[int], None] = lambda _: None
+        self.on_failed: Callable[[], None] = lambda: None
         self.on_exit: Callable[[Task], None] = lambda _: None
         self.on_trouble: Callable[[Task, int, str, int], None] = lambda *_: None
 
     def create(self, request: Request) -> None:
         message = request.message
         task = Task(message["id"], message["bundle"])
-        spec = self._spec(task.bundle)
-        if not any(limit["type"] == "RLIMIT_NOFILE" for limit in spec["process"].get("rlimits", ())):
-            # Ours is raised, for many descriptors of many containers; that is no reason to raise theirs.
-            soft, hard = self._limit
-            spec["process"].setdefault("rlimits", []).append(
-                {"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard}
-            )
-        self._open_log(task, **message["log"])
+        spec = _spec(task.bundle)
+        terminal = spec["process"].get("terminal", False)
+        self._limit_descriptors(spec["process"])
         ends: list[int] = []
         try:
-            stdio = self._stdio(
-                task, ends, terminal=spec["process"].get("terminal", False), stdin=message.get("stdin", False)
-            )
+            self._open_log(task, **message["log"])
+            stdio = Stdio(-1, -1, -1)
+            if not terminal:
+                stdio, ends = task.pipes(self._loop, self._clock, stdin=message.get("stdin", False))
             task.pending = create(
                 spec,
                 task.bundle,
                 stdio,
+                name=task.id,
                 network_sockets=message.get("network_sockets", False),
                 overlay=_overlay(message.get("overlay")),
             )
         except BaseException:
-            self._discard(task)
+            task.release()
             raise
         finally:
             for fd in ends:
@@ -112,26 +66,23 @@ class Tasks:
     def _open_log(
         self, task: Task, *, driver: str = "file", path: str = "", max_size: int = 0, max_file: int = 1
     ) -> None:
+        if driver not in ("file", "none"):
+            raise RefusalError("request", f"{driver} is no driver of logs here")
         if driver == "file":
             task.log = Log(self._loop, path, max_size, max_file, self._clock.stamp)
             task.log.on_trouble = lambda *trouble: self.on_trouble(task, *trouble)
 
     def execute(self, request: Request) -> None:
-        """Descriptors of the request are used for the new process, and are closed by the caller."""
+        """The request's descriptors become the new process's; ours are closed with the request."""
         message = request.message
         container = self.by_id.get(message["container"])
         if not container or container.state != "running" or container.container:
             raise RefusalError("state" if container else "absent", f"{message['container']} is not running")
         task = Task(message["id"], container.bundle, container.id)
-        given = message["fds"]
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            stdio = Stdio(*(given.get(name, null) for name in ("stdin", "stdout", "stderr")))
-            task.pending = enter(
-                container.fds["pidfd"], container.pid, message["process"], stdio, spec=self._spec(task.bundle)
-            )
-        finally:
-            os.close(null)
+        self._limit_descriptors(message["process"])
+        stdio = Stdio(*(message["fds"].get(name, -1) for name in ("stdin", "stdout", "stderr")))
+        pidfd, spec = container.fds["pidfd"], _spec(task.bundle)
+        task.pending = enter(pidfd, container.pid, message["process"], stdio, spec=spec)
         self._expect(task, request)
 
     def start(self, task: Task, request: Request) -> None:
@@ -155,8 +106,14 @@ class Tasks:
 
     def forget(self, task: Task) -> None:
         """Of an ended task."""
-        del self.by_id[task.id]
         self._discard(task)
+
+    def kill(self, task: Task) -> None:
+        """Of any task that is alive."""
+        if "pidfd" in task.fds:
+            self.signal(task, signal.SIGKILL)
+        else:
+            self._failed(task, StepError("create", text="given up, as the keeper ends"))
 
     @property
     def alive(self) -> list[Task]:
@@ -167,34 +124,12 @@ class Tasks:
 
     # --- making
 
-    @staticmethod
-    def _spec(bundle: str) -> Any:
-        with open(f"{bundle}/config.json", "rb") as config:
-            return json.load(config)
-
-    def _stdio(self, task: Task, ends: list[int], *, terminal: bool, stdin: bool | None) -> Stdio:
-        """The container's ends, also put in `ends` to be closed after the fork; our ends go into the task."""
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        ends.append(null)
-        if terminal:
-            return Stdio(null, null, null)
-        standard_input = null
-        if stdin:
-            standard_input, task.fds["stdin"] = os.pipe()
-            ends.append(standard_input)
-        if not task.log:
-            return Stdio(standard_input, null, null)
-        outputs = []
-        for name in (b"stdout", b"stderr"):
-            ours, theirs = os.pipe()
-            ends.append(theirs)
-            outputs.append(theirs)
-            task.streams.append(Stream(self._loop, ours, name, task.log, self._clock))
-            try:
-                fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-            except OSError:  # over the user's share of pipes: it stays as it is
-                pass
-        return Stdio(standard_input, outputs[0], outputs[1])
+    def _limit_descriptors(self, process: dict[str, Any]) -> None:
+        """Ours are many, for many containers; that is no reason to let theirs be as many."""
+        limits = process.setdefault("rlimits", [])
+        if not any(limit["type"] == "RLIMIT_NOFILE" for limit in limits):
+            soft, hard = self._limit
+            limits.append({"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard})
 
     def _expect(self, task: Task, request: Request) -> None:
         """Follow what the runtime tells about the task."""
@@ -217,19 +152,16 @@ class Tasks:
             self._hold(task, pending)
             # Should it end before its start that is an exit like any other, which the pidfd tells.
             task.state = "created"
-            self._answer(task, {n: fd for n, fd in task.fds.items() if n not in ("stdin", "tty")})
+            self._answer(task, task.named("pidfd", *pending.sockets))
         elif pending.state == "running":
             self._made(task)
             if task.container:
                 self._hold(task, pending)
-            pending.channel.close()
-            task.pending = None
+            task.settle()
             task.state = "running"
+            self._answer(task, task.named("tty") if task.container else {})
             if task.container:
-                self._answer(task, {n: fd for n, fd in task.fds.items() if n == "tty"})
                 task.close("tty")
-            else:
-                self._answer(task, {})
 
     def _made(self, task: Task) -> None:
         """The runtime has nothing to tell until it is asked again."""
@@ -255,27 +187,23 @@ class Tasks:
         task.asked.answer({"pid": task.pid}, fds)
 
     def _failed(self, task: Task, error: StepError) -> None:
-        """The runtime has killed and reaped it."""
+        """The runtime has killed and reaped it, or shall: nobody is at this end of the channel any more."""
         assert task.asked and task.pending
         self._made(task)
-        task.pending.channel.close()
         if "pidfd" not in task.fds:
             for fd in (task.pending.pidfd, task.pending.console, *task.pending.sockets.values()):
                 if fd >= 0:
                     os.close(fd)
-        self.by_pid.pop(task.pid, None)
-        del self.by_id[task.id]
         task.asked.fail_step(error)
         self._discard(task)
+        self.on_failed()
 
     def _discard(self, task: Task) -> None:
-        for stream in task.streams:
-            stream.close()
-        if task.log:
-            task.log.close()
+        self.by_id.pop(task.id, None)
+        self.by_pid.pop(task.pid, None)
         if "pidfd" in task.fds:
             self._loop.forget(task.fds["pidfd"])
-        task.close()
+        task.release()
 
     # --- ending
 
@@ -308,10 +236,13 @@ class Tasks:
         task.close(*(name for name in task.fds if name != "pidfd"))
         task.exit = end
         task.state = "ended"
-        if task.pending:
-            task.pending.channel.close()
-            task.pending = None
+        task.settle()
         self.on_exit(task)
+
+
+def _spec(bundle: str) -> Any:
+    with open(f"{bundle}/config.json", "rb") as config:
+        return json.load(config)
 
 
 def _overlay(given: dict[str, Any] | None) -> Overlay | None:

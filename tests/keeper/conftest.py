@@ -123,11 +123,9 @@ class Corner:
 
     def printed(self, name: str, stream: str = "stdout") -> bytes:
         """What a container printed, put together again."""
-        text = b""
-        for line in self.log(name).read_bytes().splitlines(keepends=True):
-            if line[31:37] == stream.encode():
-                text += line[40:] if line[38:39] == b"F" else line[40:-1]
-        return text
+        lines = self.log(name).read_bytes().splitlines(keepends=True)
+        mine = (line for line in lines if line[31:37] == stream.encode())
+        return b"".join(line[40:] if line[38:39] == b"F" else line[40:-1] for line in mine)
 
     def end(self) -> list[str]:
         try:

@@ -181,7 +181,7 @@ def test_a_program_that_cannot_be_executed(corner: Corner, keeper: Keeper, args:
     "spoil",
     [
         lambda spec: spec.pop("process"),
-        lambda spec: spec["process"].update(args=5),
+        lambda spec: spec["process"].update(args=[]),
         lambda spec: spec.update(mounts=[{"destination": "/x", "type": "bind", "source": "/absent"}]),
         lambda spec: spec.update(linux=5),
     ],
@@ -224,7 +224,9 @@ def test_a_flood_delays_no_exit(corner: Corner, keeper: Keeper) -> None:
 
 
 def test_dispositions_and_limits_are_the_containers_own(corner: Corner, keeper: Keeper) -> None:
-    corner.start(keeper, "c", "sh", "-c", "grep -E 'SigBlk|SigIgn' /proc/1/status; ulimit -Sn; ls /proc/1/fd")
+    corner.start(
+        keeper, "c", "sh", "-c", "grep -E 'SigBlk|SigIgn' /proc/self/status; ulimit -Sn; ls /proc/1/fd"
+    )
     wait_exit(keeper, "c")
     lines = corner.printed("c").split()
     assert lines[1] == lines[3] == b"0000000000000000"
