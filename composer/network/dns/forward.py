@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from functools import lru_cache
 from secrets import token_bytes
 
 from composer.network.dns import stream
@@ -154,7 +153,7 @@ class Forwarder:
             if reply.rcode in (FORMERR, NOTIMP):
                 reply = await _by_udp(upstream, query, edns=False)
             return await _by_tcp(upstream, query) or reply if reply.flags & TC else reply
-        except OSError:
+        except (OSError, ValueError):  # ValueError: what looks up addresses does not take it for text
             return None
 
 
@@ -165,8 +164,9 @@ def _key(query: Query, upstreams: tuple[str, ...]) -> _Key:
 async def _by_udp(upstream: str, query: Query, *, edns: bool) -> Reply:
     """Raises OSError when the upstream's host says that nobody listens. Waits for ever otherwise."""
     loop = asyncio.get_running_loop()
-    with _connectable(upstream, socket.SOCK_DGRAM) as sock:
-        sock.connect(_address(upstream)[1])
+    family, address = _address(upstream)
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+        sock.connect(address)
         ident = token_bytes(2)
         message = ident + question(query, edns=edns)
         resend = loop.call_later(RESEND, _send_again, sock, message)
@@ -188,11 +188,12 @@ def _send_again(sock: socket.socket, message: bytes) -> None:
 
 
 async def _by_tcp(upstream: str, query: Query) -> Reply | None:
-    with _connectable(upstream, socket.SOCK_STREAM) as sock:
+    family, address = _address(upstream)
+    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
         ident = token_bytes(2)
         try:
             async with asyncio.timeout(TCP_PATIENCE):
-                await asyncio.get_running_loop().sock_connect(sock, _address(upstream)[1])
+                await asyncio.get_running_loop().sock_connect(sock, address)
                 await stream.send(sock, ident + question(query, edns=True))
                 return _reply(await stream.receive(sock, MAX_TCP), ident, query)
         except (OSError, EOFError):
@@ -210,13 +211,6 @@ def _reply(data: bytes, ident: bytes, query: Query) -> Reply | None:
     return reply if answers_to(reply, query) else None
 
 
-def _connectable(upstream: str, kind: socket.SocketKind) -> socket.socket:
-    sock = socket.socket(_address(upstream)[0], kind)
-    sock.setblocking(False)
-    return sock
-
-
-@lru_cache(256)
 def _address(upstream: str) -> tuple[socket.AddressFamily, _SocketAddress]:
     """Family and address for `socket`. A link-local one carries its scope: `fe80::1%eth0`. Raises OSError."""
     info = socket.getaddrinfo(upstream, _PORT, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)

@@ -33,6 +33,8 @@ MAX_QUERY = 4096
 MIN_UDP, MAX_UDP = 512, 4096
 """Octets of a UDP answer: without EDNS, and whatever EDNS asks for."""
 MAX_TCP = 65535
+MAX_NAME = 255
+"""Octets of a name in wire form."""
 OWN_UDP_SIZE = 1232
 """Octets we let an upstream send by UDP: what passes any path unfragmented (DNS flag day 2020)."""
 
@@ -45,7 +47,6 @@ _ID_SIZE = 2
 _HEADER_SIZE = 12
 _shuffle = Random().shuffle
 _TO_QUESTION = b"\xc0\x0c"
-_MAX_NAME = 255
 
 
 class MessageError(ComposerError):
@@ -99,8 +100,8 @@ def encode_name(name: str) -> bytes:
     if not all(0 < len(label) < 64 for label in labels):
         raise MessageError(f"{name!r} is not a DNS name: a label has 1 to 63 octets")
     wire = b"".join([bytes((len(label),)) + label for label in labels]) + b"\0"
-    if len(wire) > _MAX_NAME:
-        raise MessageError(f"{name!r} is not a DNS name: it has more than {_MAX_NAME} octets")
+    if len(wire) > MAX_NAME:
+        raise MessageError(f"{name!r} is not a DNS name: it has more than {MAX_NAME} octets")
     return wire
 
 
@@ -210,7 +211,7 @@ def _name_end(data: bytes, start: int, *, compressed: bool) -> int:
             if length >= 0xC0 and compressed:
                 return position + 2
             position += length + 1
-            if length > 63 or position - start >= _MAX_NAME:
+            if length > 63 or position - start >= MAX_NAME:
                 raise MessageError("a bad name")
     except IndexError:
         raise MessageError("a name is cut off") from None

@@ -179,8 +179,10 @@ class Resolver:
     async def close(self) -> None:
         """Let go of everything."""
         self._closed.set()
+        tasks = [task for one in self._askers.values() for task in (*one.forwarded, *one.connections)]
         for asker in list(self._askers):
             self.remove(asker)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._forwarder.close()
 
     def _view(self, one: _Asker) -> _View:

@@ -5,10 +5,11 @@ A zone is never changed: whenever an endpoint comes or goes a new one takes its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from composer.network.dns.message import (
+    MAX_NAME,
     PTR,
     MessageError,
     address_record,
@@ -83,10 +84,14 @@ def zone(endpoints: Iterable[EndpointName]) -> Zone:
     )
 
 
-def _names(endpoint: EndpointName) -> set[bytes]:
-    plain = {endpoint.service, endpoint.container, endpoint.short_id, *endpoint.aliases} - {""}
-    spelled = (spell(name + suffix) for name in plain for suffix in ("", f".{endpoint.network}"))
-    return {name for name in spelled if name}
+def _names(endpoint: EndpointName) -> Iterator[bytes]:
+    network = spell(endpoint.network)
+    for name in {endpoint.service, endpoint.container, endpoint.short_id, *endpoint.aliases} - {""}:
+        plain = spell(name)
+        if plain:
+            yield plain
+        if plain and network and len(plain) + len(network) <= MAX_NAME + 1:
+            yield plain[:-1] + network
 
 
 def _pointer(endpoint: EndpointName) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import dns.flags
@@ -154,6 +155,17 @@ def test_a_negative_reply_is_kept_as_its_soa_says(web: Served, host: Place, cont
     assert len(upstream.asked) == 1
 
 
+def test_a_reply_is_asked_for_again_when_its_time_is_over(
+    web: Served, host: Place, container: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward, "MAX_AGE", 0.05)
+    deadline = time.monotonic() + 10
+    with Upstream(host, ONE, says("192.0.2.1")) as upstream:
+        while len(upstream.asked) < 2 and time.monotonic() < deadline:
+            assert texts(ask(container, "example.org")) == {"192.0.2.1"}
+    assert len(upstream.asked) == 2
+
+
 def test_other_upstreams_forget_what_was_kept(web: Served, host: Place, container: Place) -> None:
     with Upstream(host, ONE, says("192.0.2.1")), Upstream(host, TWO, says("192.0.2.2")):
         assert texts(ask(container, "example.org")) == {"192.0.2.1"}
@@ -204,6 +216,17 @@ def test_an_upstream_that_does_not_listen_costs_nothing(web: Served, host: Place
 
 def test_no_upstream_at_all_is_told_at_once(web: Served, container: Place) -> None:
     assert ask(container, "example.org").rcode() == dns.rcode.SERVFAIL
+
+
+@pytest.mark.parametrize(
+    "odd", ["", "no address", "\0", "127.0.0.1/8", "x" * 300, "fe80::1%gone", "2001:db8::1"]
+)
+def test_an_upstream_that_cannot_be_reached_is_passed_over(
+    web: Served, host: Place, container: Place, odd: str
+) -> None:
+    web.call(lambda r: r.change("shop-web-1", networks=(), upstreams=(odd, TWO)))
+    with Upstream(host, TWO, says("192.0.2.2")):
+        assert texts(ask(container, "example.org")) == {"192.0.2.2"}
 
 
 @pytest.mark.parametrize("rcode", ["SERVFAIL", "REFUSED"])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
+import resource
 import socket
 import threading
 from collections.abc import Iterator
 from functools import partial
 
+import dns.edns
 import dns.flags
 import dns.message
 import dns.query
@@ -19,7 +22,7 @@ from hypothesis import strategies as st
 from composer.network.dns import server
 from composer.network.dns.server import Resolver
 from composer.network.dns.zone import EndpointName, Zone, zone
-from tests.network.dns.places import Place, Served, place, served
+from tests.network.dns.places import ADDRESS, Place, Served, place, served
 
 pytestmark = pytest.mark.kernel
 
@@ -322,6 +325,13 @@ def test_connections_that_say_nothing_keep_nobody_else_from_asking(web: Served, 
         assert texts(dns.query.receive_tcp(late)[0]) == WEB
 
 
+def test_an_asker_that_goes_takes_its_connections_along(web: Served, container: Place) -> None:
+    with container.client(socket.SOCK_STREAM) as one, container.client(socket.SOCK_STREAM) as other:
+        assert texts(ask_by_tcp(one, "web")) == texts(ask_by_tcp(other, "web")) == WEB
+        web.call(lambda r: r.remove("shop-web-1"))
+        assert one.recv(1) == other.recv(1) == b""
+
+
 def test_a_connection_that_says_nothing_is_closed(
     web: Served, container: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,6 +376,33 @@ def test_many_different_questions_do_not_fill_the_memory(web: Served, container:
             sock.recv(512)
     assert web.call(lambda r: [len(view.hot) for view in r._views.values()]) <= [server.MAX_HOT]
     assert still_there(container)
+
+
+def test_out_of_descriptors_for_a_while(
+    web: Served, container: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "BREATH", 0.05)
+    query = dns.message.make_query("web", "A")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with container.client() as by_udp, container.open(socket.SOCK_STREAM) as by_tcp:
+        by_tcp.settimeout(10)
+        with os.fdopen(os.dup(by_tcp.fileno())) as last:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno(), hard))
+            try:
+                by_tcp.connect(ADDRESS)
+                for _ in range(3):  # the loop comes round, and cannot accept
+                    by_udp.send(query.to_wire())
+                    assert texts(dns.message.from_wire(by_udp.recv(512))) == WEB
+                assert not web.call(lambda r: r._askers["shop-web-1"].connections)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert texts(ask_by_tcp(by_tcp, "web")) == WEB
+
+
+def test_a_question_with_a_long_tail(web: Served, container: Place) -> None:
+    padding = dns.edns.GenericOption(dns.edns.OptionType.PADDING, bytes(400))
+    for _ in range(2):
+        assert texts(ask(container, "web", use_edns=0, options=[padding])) == WEB
 
 
 def test_a_container_may_serve_port_53_itself(web: Served, container: Place) -> None:

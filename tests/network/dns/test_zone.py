@@ -111,6 +111,15 @@ def test_what_no_dns_name_can_spell_is_left_out(bad: str) -> None:
     assert odd.find(["front"], reverse_name("10.0.0.2")) is None
 
 
+def test_a_name_too_long_with_its_network_is_known_without() -> None:
+    long = ".".join(["a" * 60] * 4)
+    for network, known in ("b" * 9, True), ("b" * 10, False):
+        names = zone([DB.replace(network=network, service=long)]).networks[network]
+        plain, behind = encode_name(long), encode_name(network)
+        assert plain in names
+        assert (plain[:-1] + behind in names) is known
+
+
 def test_a_bad_address_is_an_error() -> None:
     with pytest.raises(ValueError, match="not an IP address"):
         zone([WEB1.replace(addresses=("10.0.0.2/16",))])
