@@ -22,6 +22,7 @@ from composer.network.dns.message import (
     CD,
     FORMERR,
     MAX_TCP,
+    MAX_UDP,
     NOERROR,
     NOTIMP,
     NXDOMAIN,
@@ -51,7 +52,7 @@ MAX_KEPT = 1024
 """Replies kept, the oldest go first; with `MAX_KEPT_SIZE` octets each that is 4 MiB at most."""
 MAX_KEPT_SIZE = 4096
 MAX_AGE, MAX_NEGATIVE_AGE = 60, 5
-"""Seconds a reply is kept at most, whatever its TTL. The host's resolver has the real cache."""
+"""Seconds a reply is kept at most, with answers and without. The host's resolver has the real cache."""
 
 _PORT = 53
 _SocketAddress = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
@@ -173,7 +174,7 @@ async def _by_udp(upstream: str, query: Query, *, edns: bool) -> Reply:
         try:
             sock.send(message)
             while True:
-                data = await loop.sock_recv(sock, MAX_KEPT_SIZE)
+                data = await loop.sock_recv(sock, MAX_UDP)
                 if reply := _reply(data, ident, query):
                     return reply
         finally:

@@ -45,8 +45,8 @@ _TTL = Struct("!I")
 _OPT = Struct("!BHHIH")  # name, type, size, rcode and flags, length
 _ID_SIZE = 2
 _HEADER_SIZE = 12
-_shuffle = Random().shuffle
 _TO_QUESTION = b"\xc0\x0c"
+_shuffle = Random().shuffle  # its own state, whatever others seed theirs with
 
 
 class MessageError(ComposerError):
