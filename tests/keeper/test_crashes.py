@@ -20,6 +20,7 @@ from composer.keeper.client import Keeper, KeeperGoneError, RefusedError
 from composer.keeper.launch import address, launch
 from composer.keeper.wire import HELLO, encode, rights
 from tests.keeper.conftest import Corner, gone, readable, wait_exit
+from tests.leaks import processes
 
 pytestmark = pytest.mark.kernel
 
@@ -43,6 +44,20 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     assert readable(pidfd)
     os.close(pidfd)
+
+
+def kill_keeper(corner: Corner) -> None:
+    """Kill the keeper. Everything it had ends by itself, but for the supervisor, which here does not care."""
+    supervisor = corner.supervisor()
+    keeper = keeper_of(supervisor)
+    children = map(int, Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split())
+    pidfds = [os.pidfd_open(pid) for pid in children if pid != supervisor]
+    assert len(pidfds) >= 2
+    kill(keeper)
+    for pidfd in pidfds:
+        assert readable(pidfd)
+        os.close(pidfd)
+    kill(supervisor)
 
 
 def test_no_line_is_lost_while_the_supervisor_dies(corner: Corner, keeper: Keeper) -> None:
@@ -100,14 +115,11 @@ def test_containers_end_with_the_keeper(corner: Corner, keeper: Keeper, uid: int
     while any(Path(f"/proc/{pid}").stat().st_uid != uid for pid in pids):
         keeper.call("list")
     pids.append(corner.create(keeper, "created", "true"))
-    supervisor = corner.supervisor()
-    main = keeper_of(supervisor)
-    pidfds = [os.pidfd_open(pid) for pid in (*pids, guard_of(main))]
-    kill(main)
+    pidfds = [os.pidfd_open(pid) for pid in pids]
+    kill_keeper(corner)
     for pidfd in pidfds:
         assert readable(pidfd)
         os.close(pidfd)
-    os.kill(supervisor, signal.SIGKILL)
     with pytest.raises(KeeperGoneError):
         keeper.call("list")
     assert corner.launch()
@@ -115,19 +127,13 @@ def test_containers_end_with_the_keeper(corner: Corner, keeper: Keeper, uid: int
 
 
 def test_a_guard_that_was_killed_is_replaced(corner: Corner, keeper: Keeper) -> None:
-    pid = corner.start(keeper, "c", "sleep", "1000")
-    supervisor = corner.supervisor()
-    main = keeper_of(supervisor)
+    corner.start(keeper, "c", "sleep", "1000")
+    main = keeper_of(corner.supervisor())
     first = guard_of(main)
     kill(first)
-    second = guard_of(main, other_than=first)
-    pidfds = [os.pidfd_open(pid), os.pidfd_open(second)]
+    assert guard_of(main, other_than=first)
     keeper.call("list")
-    kill(main)
-    for pidfd in pidfds:
-        assert readable(pidfd)
-        os.close(pidfd)
-    os.kill(supervisor, signal.SIGKILL)
+    kill_keeper(corner)
 
 
 def test_two_starters_at_once_make_one_keeper(corner: Corner) -> None:
@@ -291,10 +297,8 @@ def test_the_life_file_is_locked_exactly_as_long_as_the_keeper_lives(corner: Cor
         with pytest.raises(BlockingIOError):
             fcntl.flock(life, fcntl.LOCK_EX | fcntl.LOCK_NB)
         corner.start(keeper, "c", "sleep", "1000")
-        supervisor = corner.supervisor()
-        kill(keeper_of(supervisor))
+        kill_keeper(corner)
         fcntl.flock(life, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.kill(supervisor, signal.SIGKILL)
 
 
 def test_quit_gives_up_what_is_in_the_making(corner: Corner, keeper: Keeper) -> None:
@@ -303,3 +307,8 @@ def test_quit_gives_up_what_is_in_the_making(corner: Corner, keeper: Keeper) -> 
         keeper.send("create", id=f"c{number}", bundle=bundle, log={"driver": "none"})
     keeper.call("quit", kill=True)
     gone(corner.run / "life")
+    for found in processes(corner.root.name):  # they end when they find nobody at the other end
+        try:
+            assert readable(os.pidfd_open(int(found.split()[1].rstrip(":"))))
+        except ProcessLookupError:
+            pass
