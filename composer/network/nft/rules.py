@@ -18,7 +18,7 @@ BRIDGE_GROUP = 0x63740001
 """The link group of all our bridges, of whatever stack."""
 
 
-UDP_PORTS = "udp"
+UDP_PORTS = "udp_ports"
 """A set that no rule uses: it says which UDP ports a table publishes, to whoever replaces the table."""
 
 
