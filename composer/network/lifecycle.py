@@ -121,12 +121,17 @@ def remove_networks(paths: Paths, records: Iterable[NetworkRecord]) -> None:
     """
     records = list(records)
     with Netlink() as host:
-        found = links.find(host, [record.link for record in records if record.driver == "bridge"])
-        ports = {link.master for link in links.links(host)} if found else set()
         for record in records:
-            link = found.get(record.link)
-            if link is not None and link.index in ports:
-                raise ConflictError(f"network {record.name} is in use: containers are attached to it")
+            # By leases, not by what hangs on the bridge: interfaces of containers that have ended stay
+            # for a while, and go with it.
+            others = {held.slot for held in registry.held(paths, record.name)}
+            others = {slot for slot in others if slot.partition("/")[0] != record.owner}
+            if others:
+                raise ConflictError(
+                    f"network {record.name} is in use by {', '.join(sorted(others))}",
+                    hint="take that down, or disconnect it, first",
+                )
+        found = links.find(host, [record.link for record in records if record.driver == "bridge"])
         if found:
             group = secrets.randbits(31) | 1
             moves = [links.set_group(link.index, group) for link in found.values()]
