@@ -8,6 +8,7 @@ is tried again.
 from __future__ import annotations
 
 import base64
+import json
 import random
 import re
 import ssl
@@ -199,7 +200,7 @@ class Registry:
                 response = self._send(method, url, more, scope)
             except httpx2.TransportError as error:
                 failure = self._explained(error)
-                if attempt >= tries or isinstance(error.__cause__, ssl.SSLCertVerificationError):
+                if attempt >= tries or isinstance(error, httpx2.ConnectError):  # nobody there stays so
                     raise failure from error
                 self.pause(attempt)
                 continue
@@ -208,14 +209,12 @@ class Registry:
             if response.status_code < 300:
                 return response
             if response.status_code == 401 and not asked_for_token:
-                challenge = response.headers.get("WWW-Authenticate", "")
-                response.close()
-                asked_for_token = self._authorize(challenge, scope)
-                attempt -= 1
+                asked_for_token = self._authorize(response, scope)
                 if asked_for_token:
+                    response.close()
+                    attempt -= 1
                     continue
-            failure = self._refusal(response)
-            response.close()
+            failure = self._refusal(response, _limited(response))
             wait = failure.retry_after or 0
             passing = response.status_code in PASSING or (
                 response.status_code == 429 and wait <= LONGEST_WAIT
@@ -253,12 +252,11 @@ class Registry:
 
     # Who we are
 
-    def _authorize(self, challenge: str, scope: str) -> bool:
+    def _authorize(self, response: httpx2.Response, scope: str) -> bool:
         """Get what a 401 asks for. False when there is nothing (more) to show."""
-        kind, _, rest = challenge.partition(" ")
-        known = self._authorization.pop(scope, None)
+        kind, _, rest = response.headers.get("WWW-Authenticate", "").partition(" ")
         if kind.lower() == "basic":
-            if self._credentials is None or known is not None:
+            if self._credentials is None or "Authorization" in response.request.headers:
                 return False
             pair = f"{self._credentials.username}:{self._credentials.password}".encode()
             self._authorization[scope] = f"Basic {base64.b64encode(pair).decode()}"
@@ -285,16 +283,19 @@ class Registry:
             if who and who.identity_token:
                 form = {**query, "scope": scope, "grant_type": "refresh_token"}
                 form |= {"client_id": "composer", "refresh_token": who.identity_token}
-                answer = self._client.post(realm.geturl(), data=form)
+                request = self._client.build_request("POST", realm.geturl(), data=form)
+                pair = None
             else:
+                request = self._client.build_request("GET", realm.geturl(), params=query)
                 pair = (who.username, who.password) if who else None
-                answer = self._client.get(realm.geturl(), params=query, auth=pair)
+            answer = self._client.send(request, auth=pair, stream=True)
+            text = _limited(answer)
         except httpx2.TransportError as error:
             raise self._explained(error, realm.netloc) from error
         if answer.status_code != 200:
-            raise self._refusal(answer)
+            raise self._refusal(answer, text)
         try:
-            value = answer.json()
+            value = json.loads(text)
             token = value.get("token") or value["access_token"]
         except (ValueError, KeyError, AttributeError) as error:
             raise RegistryError(f"{realm.netloc} gave no token") from error
@@ -302,9 +303,9 @@ class Registry:
 
     # What went wrong, in words
 
-    def _refusal(self, response: httpx2.Response) -> RegistryError:
+    def _refusal(self, response: httpx2.Response, text: bytes) -> RegistryError:
         status, host = response.status_code, self.endpoint.host
-        said = _said(response)
+        said = _said(text)
         wait = _seconds(response.headers.get("Retry-After"))
         what = f"{host}/{self.endpoint.repository}" if self.endpoint.repository else host
         login = f"`composer login {host}` sets who you are there"
@@ -366,12 +367,27 @@ def _client(endpoint: Endpoint, settings: Registries) -> httpx2.Client:
     )
 
 
-def _said(response: httpx2.Response) -> str:
+def _limited(response: httpx2.Response) -> bytes:
+    """The beginning of an answer that should be small; its connection is free afterwards."""
+    data = bytearray()
+    try:
+        for piece in response.iter_raw():
+            data += piece
+            if len(data) > PIECE:
+                break
+    except httpx2.TransportError:
+        pass  # what came is told; the status says the rest
+    finally:
+        response.close()
+    return bytes(data)
+
+
+def _said(data: bytes) -> str:
     """The registry's own words, in brackets."""
     try:
-        errors = httpx2.Response(200, content=response.read()[:PIECE]).json()["errors"]
+        errors = json.loads(data)["errors"]
         text = "; ".join(str(error.get("message") or error.get("code")) for error in errors)
-    except (ValueError, KeyError, TypeError, AttributeError, httpx2.HTTPError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
     return f" ({text[:300]})" if text else ""
 

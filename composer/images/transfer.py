@@ -199,6 +199,8 @@ class _Pull:
         """Fetch what is missing of a blob, as often as it takes while bytes still come."""
         digest, size = blob["digest"], blob["size"]
         failures = 0
+        if partial.seen > size:
+            partial.restart()  # an earlier writer was sent too much
         while partial.seen < size or size == 0:
             before = partial.seen
             try:
