@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from composer.model.reader import nearest
+from composer.model.kinds import nearest
 
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str, str | None]
@@ -23,6 +23,7 @@ def check(config: Data, enabled: set[str]) -> Iterator[Finding]:
                 for path, message, hint in rule(name, services[name], config, enabled):
                     yield ("services", name, *path), message, hint
     yield from _resources(config)
+    yield from _names({name: services[name] for name in services if name in enabled})
     yield from _cycles({name: services[name] for name in services if name in enabled})
 
 
@@ -153,6 +154,9 @@ def _targets(name: str, service: Data, config: Data, enabled: set[str]) -> Itera
         if target in taken:
             yield path, f"`{target}` is already mounted by {taken[target]}", None
         taken[target] = f"{path[0]}[{path[1]}]"
+    for index, volume in enumerate(service.get("volumes", ())):
+        if volume.get("type") == "bind" and "source" not in volume:
+            yield ("volumes", index), "a bind mount needs a `source`", None
 
 
 def _devices(name: str, service: Data, config: Data, enabled: set[str]) -> Iterator[Finding]:
@@ -218,6 +222,21 @@ def _resources(config: Data) -> Iterator[Finding]:
                 )
             elif not told and not (resource or {}).keys() & {"external", "driver"}:
                 yield (section, key), f"needs one of {words}, or `external: true`", None
+
+
+def _names(services: Data) -> Iterator[Finding]:
+    """A container's name is given to one service only."""
+    taken: dict[str, str] = {}
+    for name, service in services.items():
+        told = service.get("container_name")
+        if told in taken:
+            yield (
+                ("services", name, "container_name"),
+                f"`{told}` is already the name of `{taken[told]}`",
+                None,
+            )
+        elif told:
+            taken[told] = name
 
 
 def _cycles(services: Data) -> Iterator[Finding]:

@@ -47,7 +47,7 @@ def discover(
 ) -> Found:
     """The request for the options of a command line that runs in `folder` (absolute).
 
-    UsageError: a variable that steers the search makes no sense. StackFileError: a file that was named is not there.
+    UsageError: a variable that steers the search makes no sense. StackFileError: a named file is not there.
     """
     named = tuple(one for one in environment.get("COMPOSE_ENV_FILES", "").split(",") if one)
     wanted_env = tuple(_absolute(folder, one) for one in (tuple(env_file) or named))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from composer.errors import StackFileError
-from composer.model import units
+from composer.model import fields, units
 from composer.model.dotenv import parse
 
 if TYPE_CHECKING:
@@ -19,6 +19,15 @@ def resolve(reading: Reading, services: Mapping[str, Any], environment: Mapping[
         if reading.switches.env:
             _environment(reading, name, service, environment)
         _labels(reading, name, service)
+        _in_order(service)
+
+
+def _in_order(service: dict[str, Any]) -> None:
+    """New keys stand where the table has them."""
+    node = fields.tree().children["services"].any
+    assert node is not None
+    ordered = {key: service.pop(key) for key in node.children if key in service}
+    service |= ordered | {key: service.pop(key) for key in list(service)}
 
 
 def _environment(
@@ -45,6 +54,11 @@ def _environment(
                     where,
                     "create it, or set `required: false`",
                 )
+            continue
+        if entry.get("format", "raw") != "raw":
+            where = ("services", name, "env_file", index)
+            message = f"the format `{entry['format']}` is unknown"
+            reading.complain(message, reading.origins.place(where), where, "leave it out, or write raw")
             continue
         try:
             text = reading.bytes(path).decode("utf-8", "replace")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from composer.errors import Complaint, Place, StackFileError
 from composer.model import merge, reader
-from composer.model.kinds import Misfit
+from composer.model.kinds import Misfit, nearest
 from composer.model.origins import Layer
 from composer.model.paths import Base, join
 from composer.model.tree import Document, Path, Source
@@ -82,7 +82,7 @@ def _extended(
             scope.source.place(path, scope.document),
             path,
             f"the service `{wanted}` does not exist in {posixpath.basename(other.source.file)}",
-            reader.nearest(wanted, other.services),
+            nearest(wanted, other.services),
         )
     base = _extended(reading, wanted, other, environment, (*trail, here))
     reading.origins.add(Layer(other.source, other.document, ("services", name), ("services", wanted)))
@@ -118,7 +118,7 @@ def _scope(reading: Reading, file: Any, scope: _Scope, environment: Mapping[str,
     resets: tuple[Path, ...] = ()
     for index, document in enumerate(source.documents):
         over = reader.plain(reading, source, index, document, environment)
-        tree = reader.long_form(reading, merge.merge(tree, over, reader.rules()))
+        tree = reader.long_form(reading, merge.merge(tree, over, reader.rules()), judged=False)
         resets = document.resets
     reading.raise_if_wrong()
     reader.full_paths(tree, inner)

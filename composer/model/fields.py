@@ -12,6 +12,7 @@ their matter.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from composer.model import kinds as k
@@ -424,7 +425,12 @@ FIELDS: tuple[Field, ...] = (
     *_container(_SERVICE),
     *_rows(
         _SERVICE,
-        ("build", STRUCT, "How the image is built.", {"merge": "build", "normal": n.build, **_NOTHING}),
+        (
+            "build",
+            STRUCT,
+            "How the image is built.",
+            {"merge": "build", "normal": n.build, "default": n.build_context, **_NOTHING},
+        ),
         ("build.context", k.string, "The build context: a folder or a URL.", {"paths": p.context}),
         ("build.dockerfile", k.string, "The Dockerfile, inside the context."),
         ("build.dockerfile_inline", k.string, "The Dockerfile's text."),
@@ -566,6 +572,7 @@ class Node:
         self.any: Node | None = None
 
 
+@cache
 def tree(column: str | None = None) -> Node:
     """The rows as a tree; with a column, only those rows (and their parents) where that column is set."""
     root = Node()

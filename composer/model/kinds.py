@@ -7,7 +7,7 @@ does not fit. Kinds know one value; which field has which kind is the table's bu
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from composer.model import units
@@ -19,6 +19,14 @@ OMIT: Any = type("Omit", (), {"__repr__": lambda self: "OMIT"})()
 
 class Misfit(ValueError):
     """The value cannot be what the field needs. The text is a sentence without a full stop."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """A hint with the known name that looks most like `name`."""
+    from difflib import get_close_matches  # 5 ms, and only for mistakes
+
+    found = get_close_matches(name, list(known), 1, 0.6)
+    return f"did you mean `{found[0]}`?" if found else None
 
 
 def text_of(value: Any) -> str:
@@ -151,7 +159,7 @@ def number(value: Any) -> Any:
     for digits in range(1, 10):
         short = float(f"{value:.{digits}g}")
         if struct.pack("f", short) == packed:
-            return short
+            return int(short) if short.is_integer() else short
     return float(value)
 
 
@@ -357,4 +365,4 @@ def _limit(value: Any) -> int:
 def ssh_keys(value: Any) -> Any:
     """`default`, or `id: path`."""
     pairs = _pairs(value)
-    return [k if pairs[k] in (None, "") else f"{k}: {text_of(pairs[k])}" for k in pairs] or OMIT
+    return [k if pairs[k] in (None, "") else f"{k}: {text_of(pairs[k])}" for k in sorted(pairs)] or OMIT

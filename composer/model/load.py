@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from composer.errors import Complaint, StackFileError
+from composer.errors import Complaint, Place, StackFileError
 from composer.model import check, env_files, fields, interpolate, normalise, output, profiles, reader
 from composer.model.dotenv import parse
-from composer.model.kinds import OMIT, Misfit
+from composer.model.kinds import OMIT, Misfit, nearest
 from composer.model.paths import Base
 from composer.model.reader import Files as Files
 from composer.model.reader import Reading, Switches
@@ -86,6 +86,8 @@ def load(request: Request, files: Files, stdin: bytes | None = None) -> Loaded:
     environment["COMPOSE_PROJECT_NAME"] = name
     base = Base(request.project_directory, reading.home)
     tree = reader.merged(reading, request.files, environment, base)
+    if not tree:
+        raise StackFileError([Complaint("the stack file is empty", Place(request.files[0]))])
     config = finish(reading, tree, name, environment, base, request)
     stack = typed(
         config,
@@ -134,7 +136,7 @@ def project_name(reading: Reading, request: Request, environment: Mapping[str, s
             data = document.data
             if isinstance(data, dict) and isinstance(data.get("name"), str) and data["name"]:
                 told = _told_name(source.place, data["name"], index, environment, reading)
-    name = normal_name(told) or normal_name(posixpath.basename(request.project_directory))
+    name = normal_name(told or posixpath.basename(request.project_directory))
     if not name:
         raise StackFileError(
             [Complaint("the stack has no name", hint="give one with -p, or with `name:` in the file")]
@@ -181,7 +183,7 @@ def finish(
     config.setdefault("services", {})
     services: dict[str, Any] = config["services"]
     for unknown in (one for one in request.services if one not in services):
-        reading.complain(f"there is no service `{unknown}`", None, (), reader.nearest(unknown, services))
+        reading.complain(f"there is no service `{unknown}`", None, (), nearest(unknown, services))
     enabled = profiles.active(services, request.profiles, request.services)
     if reading.switches.consistency:
         for path, message, hint in check.check(config, enabled):
@@ -193,7 +195,8 @@ def finish(
         else enabled
     )
     config["services"] = {key: value for key, value in services.items() if key in keep}
-    _drop_inactive(config["services"])
+    if request.services:
+        _drop_unselected(config["services"])
     env_files.resolve(reading, config["services"], environment)
     reading.raise_if_wrong()
     if not request.all_resources:
@@ -203,8 +206,8 @@ def finish(
     return config
 
 
-def _drop_inactive(services: dict[str, Any]) -> None:
-    """Optional dependencies on services that are not active are no dependencies."""
+def _drop_unselected(services: dict[str, Any]) -> None:
+    """Dependencies on services that were not selected are no dependencies."""
     for service in services.values():
         dependencies = service.get("depends_on")
         if dependencies and not dependencies.keys() <= services.keys():

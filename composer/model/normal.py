@@ -95,6 +95,12 @@ def build(value: Any) -> Any:
     return {"context": value} if isinstance(value, str) else value
 
 
+def build_context(value: Any) -> Any:
+    if isinstance(value, dict):
+        value.setdefault("context", ".")
+    return value
+
+
 def device(value: Any) -> Any:
     if not isinstance(value, str):
         return value

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from composer.model import fields, units
-from composer.model.kinds import OMIT, Misfit, raw
+from composer.model.kinds import OMIT, Misfit, nearest, raw
 from composer.model.tree import Timestamp, scalar
 
 Path = tuple[str | int, ...]
-Wrong = Callable[[Path, str], Any]
+
+
+class Wrong(Protocol):
+    """Hears what does not fit: where, a sentence, and what to do about it."""
+
+    def __call__(self, path: Path, message: str, hint: str | None = None) -> Any: ...
 
 
 def shape(value: Any, node: fields.Node, wrong: Wrong, path: Path = ()) -> Any:
@@ -53,6 +57,8 @@ def _struct(value: dict[str, Any], node: fields.Node, wrong: Wrong, path: Path) 
     for key in units.sorted_keys(key for key in value if key not in known):
         if key.startswith("x-"):
             shaped[key] = raw(value[key])
+        else:
+            wrong((*path, key), "is not a known key", nearest(key, known) or "start your own keys with x-")
     return shaped
 
 
@@ -83,7 +89,7 @@ def _list(value: Any, node: fields.Node, wrong: Wrong, path: Path) -> Any:
 
 # Text.
 
-_SPECIAL = re.compile(r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_SPECIAL = re.compile(r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
 _NOT_PLAIN = re.compile(r"\A(?:[-?:](?: |\Z)|[#,\[\]{}&*!|>'\"%@` ]|---|\.\.\.)|:(?: |\Z)| #| \Z")
 _OLD_WORDS = {
     form for word in ("y", "yes", "on", "n", "no", "off") for form in (word, word.title(), word.upper())
@@ -159,7 +165,7 @@ def _line_text(text: str) -> str:
     if "\t" in text or not isinstance(read, str) or isinstance(read, Timestamp) or _SPECIAL.search(text):
         return _double_quoted(text)
     escaped = text.replace("$", "$$")
-    if text in _OLD_WORDS or _BASE_60.match(text) or _NOT_PLAIN.search(text):
+    if text in _OLD_WORDS or text == "<<" or _BASE_60.match(text) or _NOT_PLAIN.search(text):
         return "'" + escaped.replace("'", "''") + "'"
     return escaped
 
@@ -184,7 +190,7 @@ def _block_text(text: str, indent: str) -> str:
     body = text.rstrip("\n")
     ends = len(text) - len(body)
     sign = "-" if ends == 0 else "+" if ends > 1 or not body else ""
-    lead = "2" if text[0] in " \n" else ""
+    lead = "2" if text[0] == " " else ""
     lines = [f"{indent}  {line}" if line else "" for line in text.split("\n")]
     if ends:
         lines = lines[:-1]
@@ -200,30 +206,55 @@ def json_text(config: dict[str, Any]) -> str:
 
 
 def _json_form(config: dict[str, Any]) -> dict[str, Any]:
-    """Command and entrypoint are always there; extensions only at the top; no models."""
-    form = {key: config[key] for key in sorted(config) if key != "models"}
+    """Extensions only at the top, no models, and some things are there even when they say nothing."""
+    form = {key: _json_value(config[key]) for key in sorted(config) if key != "models"}
     for section in ("services", "networks", "volumes", "secrets", "configs"):
         if section in form:
             form[section] = {name: _without_extensions(form[section][name]) for name in sorted(form[section])}
-    form["services"] = {name: _json_service(service) for name, service in form.get("services", {}).items()}
-    for network in form.get("networks", {}).values():
-        if network is not None:
-            network.setdefault("ipam", {})
+    service, network = (fields.tree().children[key].any for key in ("services", "networks"))
+    assert service is not None and network is not None
+    form["services"] = {name: _json_service(one, service) for name, one in form.get("services", {}).items()}
+    for name, one in form.get("networks", {}).items():
+        form["networks"][name] = _with(one, network, ipam={})
     return form
 
 
-def _json_service(service: dict[str, Any]) -> dict[str, Any]:
-    service = {"command": None, "entrypoint": None} | service
+def _with(value: dict[str, Any], node: fields.Node, **defaults: Any) -> dict[str, Any]:
+    """`value` and what it lacks of `defaults`, in the order of the table."""
+    full = {**defaults, **value}
+    return {key: full[key] for key in node.children if key in full}
+
+
+def _json_service(service: dict[str, Any], node: fields.Node) -> dict[str, Any]:
+    service = _with(service, node, command=None, entrypoint=None)
     if "deploy" in service:
-        service["deploy"] = {"resources": {}, "placement": {}} | service["deploy"]
-    for step in service.get("pre_start", ()):
-        step |= {"command": None, "entrypoint": None} | step
-    for rule in service.get("develop", {}).get("watch", ()):
-        rule["exec"] = {"command": None} | rule.get("exec", {})
+        service["deploy"] = _with(service["deploy"], node.children["deploy"], resources={}, placement={})
+    for key in ("pre_start", "post_start", "pre_stop"):
+        below = node.children[key].any
+        assert below is not None
+        always = {"command": None, "entrypoint": None} if key == "pre_start" else {"command": None}
+        if key in service:
+            service[key] = [_with(step, below, **always) for step in service[key]]
+    if "watch" in service.get("develop", {}):
+        below = node.children["develop"].children["watch"].any
+        assert below is not None
+        rules = [
+            rule | {"exec": {"command": None} | rule.get("exec", {})} for rule in service["develop"]["watch"]
+        ]
+        service["develop"]["watch"] = [_with(rule, below) for rule in rules]
     for name, values in service.get("blkio_config", {}).items():
         if isinstance(values, list):
             service["blkio_config"][name] = [{key.title(): v for key, v in one.items()} for one in values]
     return service
+
+
+def _json_value(value: Any) -> Any:
+    """Go writes whole numbers without a fraction."""
+    if isinstance(value, dict):
+        return {key: _json_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_json_value(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e21 else value
 
 
 def _without_extensions(value: Any) -> Any:

@@ -6,8 +6,7 @@ schema, long form. What is wrong is collected; nothing is read but through `File
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from composer.errors import Complaint, Place, StackFileError
@@ -16,6 +15,9 @@ from composer.model.kinds import Misfit
 from composer.model.origins import Layer, Origins
 from composer.model.paths import Base
 from composer.model.tree import Document, Path, Source
+
+Findings = Sequence[tuple[Path, str, str | None]]
+SCHEMA: Callable[[dict[str, Any]], Findings] | None = None
 
 
 class Files(Protocol):
@@ -82,6 +84,9 @@ class Reading:
         return self.sources[path]
 
     def complain(self, message: str, place: Place | None, path: Path = (), hint: str | None = None) -> None:
+        """What is wrong above something that is wrong already is a consequence of it, and not told."""
+        if any(path and path == other.path[: len(path)] for other in self.complaints):
+            return
         self.complaints.append(Complaint(message, place, path, hint))
 
     def warn(
@@ -147,7 +152,7 @@ def _document(
     except Misfit as misfit:
         _complain(reading, misfit, ())
         reading.raise_if_wrong()
-    return long_form(reading, tree)
+    return long_form(reading, tree, judged=True)
 
 
 def plain(
@@ -190,12 +195,25 @@ def copied(value: Any) -> Any:
     return [copied(item) for item in value] if type(value) is list else value
 
 
-def long_form(reading: Reading, tree: dict[str, Any]) -> dict[str, Any]:
-    """Duplicates out, short forms to long ones, duplicates out again: long forms may reveal some."""
+def long_form(reading: Reading, tree: dict[str, Any], *, judged: bool) -> dict[str, Any]:
+    """Duplicates out, schema, short forms to long ones, duplicates out again: long forms may reveal some."""
     _transform(reading, tree, "unique")
+    if judged and SCHEMA:
+        judge(reading, tree, SCHEMA(tree))
     _transform(reading, tree, "normal")
     _transform(reading, tree, "unique")
     return tree
+
+
+def judge(reading: Reading, tree: dict[str, Any], findings: Findings) -> None:
+    """Complain of what the schema found, and cut it out, so that later stages can look at the rest."""
+    for path, message, hint in findings:
+        reading.complain(message, reading.origins.place(path), path, hint)
+    if any(len(path) < 3 for path, _, _ in findings):
+        reading.raise_if_wrong()
+    for path, _, _ in findings:
+        cut = next((i for i, part in enumerate(path) if isinstance(part, int)), len(path))
+        remove(tree, path[:cut])
 
 
 def _transform(reading: Reading, tree: dict[str, Any], column: str) -> None:
@@ -254,12 +272,6 @@ def rules(section: str = "") -> fields.Node:
         return _MERGE
     below = _MERGE.children.get(section)
     return below.any if below and below.any else fields.Node()
-
-
-def nearest(name: str, known: Any) -> str | None:
-    """A hint with the known name that looks most like `name`."""
-    found = get_close_matches(name, list(known), 1, 0.6)
-    return f"did you mean `{found[0]}`?" if found else None
 
 
 _MERGE = fields.tree("merge")

@@ -57,7 +57,7 @@ def typed(
     """`environment` is where secrets and configs from variables get their content."""
     return s.Stack(
         name=config["name"],
-        services=_each(config.get("services"), _service),
+        services=_services(config.get("services", {})),
         networks=_each(config.get("networks"), _network),
         volumes=_each(config.get("volumes"), _volume),
         secrets=_each(config.get("secrets"), lambda key, data: _file_source(key, data, environment)),
@@ -71,6 +71,18 @@ def typed(
 
 def _each(data: Data | None, make: Callable[[str, Data], Any]) -> FrozenMap:
     return FrozenMap({key: make(key, value or {}) for key, value in (data or {}).items()})
+
+
+def _services(data: Data) -> FrozenMap:
+    """Optional dependencies on services that are not active are no dependencies."""
+    found: dict[str, s.Service] = {}
+    for name, service in _each(data, _service).items():
+        inactive = service.depends_on.keys() - data.keys()
+        if inactive:
+            left = {key: value for key, value in service.depends_on.items() if key not in inactive}
+            service = service.replace(depends_on=FrozenMap(left))
+        found[name] = service
+    return FrozenMap(found)
 
 
 def _map(data: Data | None) -> Mapping[str, Any]:

@@ -100,36 +100,47 @@ def float_text(value: float) -> str:
 
 
 def shell_words(text: str) -> list[str]:
-    """Words as Compose splits them: quotes and backslashes; an unquoted ; | & < > or ( ends the command."""
+    """Words as Compose splits them: no expansion; an unquoted ; | & < > ends the command.
+
+    Quotes and backslashes are taken away, but kept inside `…` and $(…), which are one word. ValueError:
+    something is left open, or a parenthesis stands alone.
+    """
     words: list[str] = []
     word, started, quote, escaped = "", False, "", False
     for char in text:
         if escaped:
-            word, escaped, started = word + char, False, True
+            word += {"t": "\t", "n": "\n"}.get(char, char)
+            escaped, started = False, True
         elif char == "\\" and quote != "'":
             escaped = True
-        elif quote:
-            if char == quote:
-                quote = ""
-            else:
-                word += char
-        elif char in "\"'":
-            quote, started = char, True
-        elif char in " \t\r\n":
+        elif char in " \t\r\n" and not quote:
             if started:
                 words.append(word)
             word, started = "", False
-        elif char in ";&|<>":
+        elif char in "\"'" and quote in ("", char):
+            quote, started = ("" if quote else char), started or bool(quote)
+        elif char in ";&|<>" and not quote:
+            started = started and not (char == ">" and word[:1].isdigit())
             break
         else:
-            word, started = word + char, True
+            quote = _bracketed(char, quote, word)
+            word, started = word + char, started or char not in " \t\r\n"
     if quote or escaped:
-        raise ValueError(
-            "the command line has an unclosed quote" if quote else "the command line ends in a backslash"
-        )
-    if started:
-        words.append(word)
-    return words
+        raise ValueError("the command line leaves a quote, a bracket or a backslash open")
+    return [*words, word] if started else words
+
+
+def _bracketed(char: str, quote: str, word: str) -> str:
+    """The quote that is open after `char`: ` and $( open what the same and ) close."""
+    if char == "`" and quote in ("", "`"):
+        return "" if quote else char
+    if char == ")" and quote in ("", ")"):
+        return "" if quote else char
+    if char == "(" and quote in ("", ")"):
+        if quote or not word.endswith("$"):
+            raise ValueError("the command line has a bracket outside quotes")
+        return ")"
+    return quote
 
 
 def sorted_keys(keys: Iterable[str]) -> list[str]:
