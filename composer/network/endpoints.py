@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import socket
 from collections.abc import Iterable, Sequence
 
 from composer.errors import NotFoundError
@@ -175,14 +176,19 @@ def reroute(inside: Netlink, endpoints: Sequence[Endpoint]) -> None:
     """Set the default routes again, after `detach` or a second `attach` has changed who leads outside."""
     index = links.find(inside, [endpoint.interface for endpoint in endpoints])
     for family, gateways in (
-        (2, [(e.interface, e.gateway4) for e in endpoints]),
-        (10, [(e.interface, e.gateway6) for e in endpoints]),
+        (socket.AF_INET, [(e.interface, e.gateway4) for e in endpoints]),
+        (socket.AF_INET6, [(e.interface, e.gateway6) for e in endpoints]),
     ):
         chosen = [links.add_route(index[name].index, gateway) for name, gateway in gateways if gateway]
         if chosen:
             inside.request(chosen)
         else:
-            inside.request([links.delete_default_routes(family)], forgive=(errno.ESRCH,))
+            inside.request([links.delete_default_routes(family)], forgive=(errno.ESRCH, errno.ENOENT))
+
+
+def statistics(inside: Netlink) -> dict[str, links.Link]:
+    """The container's interfaces by name, with their counters as it sees them; loopback is left out."""
+    return {link.name: link for link in links.links(inside) if link.name != "lo" and link.mac}
 
 
 def addresses_of(endpoint: Endpoint) -> list[str]:

@@ -32,6 +32,8 @@ _I32 = struct.Struct("=i")
 _CHUNK = 128 * 1024
 """Bytes per sendmsg: well under the default send buffer (net.core.wmem_default, 208 KiB)."""
 _BUFFER = 256 * 1024
+_BATCH = 20
+"""Requests per sendmsg: the answers to all of them, at up to 8 KiB each, fit the default receive buffer."""
 
 
 class NetlinkError(ComposerError):
@@ -242,7 +244,7 @@ def _chunks(messages: Iterable[Message]) -> Iterator[list[Message]]:
     chunk: list[Message] = []
     size = 0
     for message in messages:
-        if chunk and (size > _CHUNK or len(chunk) == 100):
+        if chunk and (size > _CHUNK or len(chunk) == _BATCH):
             yield chunk
             chunk, size = [], 0
         chunk.append(message)

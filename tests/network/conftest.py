@@ -45,6 +45,8 @@ def entered(namespace: int) -> Iterator[None]:
 class Space:
     """A network namespace kept by a sleeping process: a container, or another host."""
 
+    ended = False
+
     def __init__(self) -> None:
         ready, done = os.pipe()
         self.pid = os.fork()
@@ -95,6 +97,9 @@ class Space:
             raw.send(to + self.mac(interface) + protocol.to_bytes(2, "big") + packet)
 
     def end(self) -> None:
+        if self.ended:
+            return
+        self.ended = True
         for opened in self._opened:
             opened.close()
         self.netlink.close()
@@ -119,6 +124,21 @@ class Host(Space):
             opened.close()
         self.netlink.close()
         os.close(self.namespace)
+
+    @contextmanager
+    def watch_links(self) -> Iterator[Callable[[str], None]]:
+        """Gives a function that waits until an interface with this prefix is deleted."""
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as events:
+            events.bind((0, 1))
+            events.settimeout(10)
+
+            def gone(prefix: str) -> None:
+                while True:
+                    data = events.recv(65536)
+                    if data[4] == 17 and prefix.encode() in data:
+                        return
+
+            yield gone
 
     def neighbour(self, here: str = "198.51.100.1/24", there: str = "198.51.100.2/24") -> Space:
         """Another host on the same wire, whose default route is by us."""
