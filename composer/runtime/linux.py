@@ -34,7 +34,7 @@ O_PATH = os.O_PATH
 CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x80, 0x20000, 0x2000000, 0x4000000
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x8000000, 0x10000000, 0x20000000, 0x40000000
 CLONE_PIDFD, CLONE_PARENT = 0x1000, 0x8000
-CLONE_INTO_CGROUP = 0x200000000
+CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP = 0x100000000, 0x200000000
 
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 1, 2, 4, 8, 16
 
@@ -46,6 +46,7 @@ MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 0x1,
 MOUNT_ATTR__ATIME, MOUNT_ATTR_RELATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_STRICTATIME = 0x70, 0x0, 0x10, 0x20
 MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOSYMFOLLOW = 0x80, 0x100000, 0x200000
 
+MS_REC = 1 << 14
 MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
 MNT_DETACH = 2
 
@@ -76,7 +77,7 @@ def syscall(number: int, *args: Any, path: str | bytes | None = None) -> int:
 
 
 def clone(flags: int, *, cgroup: int = -1) -> tuple[int, int]:
-    """clone3(2) as fork: (pid, pidfd) in the parent, (0, -1) in the child.
+    """clone3(2) as fork: (pid, pidfd) in the parent, (0, -1) in the child, which has no signal handlers.
 
     Without CLONE_PARENT the child's end is told by SIGCHLD. `cgroup` is a directory of cgroup v2 to start in.
     Only for single-threaded processes: the C library's own fork handlers do not run.
@@ -84,7 +85,7 @@ def clone(flags: int, *, cgroup: int = -1) -> tuple[int, int]:
     pidfd = ctypes.c_int(-1)
     into = CLONE_INTO_CGROUP if cgroup >= 0 else 0
     signal = 0 if flags & CLONE_PARENT else 17
-    flags |= CLONE_PIDFD | into
+    flags |= CLONE_PIDFD | CLONE_CLEAR_SIGHAND | into
     args = struct.pack("11Q", flags, ctypes.addressof(pidfd), 0, 0, signal, 0, 0, 0, 0, 0, max(cgroup, 0))
     python = ctypes.pythonapi
     python.PyOS_BeforeFork()
@@ -106,6 +107,11 @@ def setns(descriptor: int, flags: int, path: str | None = None) -> None:
 
 def prctl(option: int, *args: int) -> int:
     return _check(_libc.prctl(option, *(ctypes.c_ulong(value) for value in (*args, 0, 0, 0, 0)[:4])))
+
+
+def set_name(name: str) -> None:
+    """What ps(1) shows, at most 15 bytes."""
+    _check(_libc.prctl(PR_SET_NAME, name.encode()[:15]))
 
 
 def capget() -> tuple[int, int, int]:

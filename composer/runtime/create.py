@@ -1,0 +1,56 @@
+"""Make a container: the caller forks, and hears by `Pending` how it goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from composer.runtime import cgroup, hooks, init, seccomp, stage
+from composer.runtime.errors import StepError
+from composer.runtime.pending import Line, Pending, Stdio
+from composer.runtime.rootfs import Overlay
+
+__all__ = ["Overlay", "Pending", "Stdio", "StepError", "create"]
+
+
+def create(
+    spec: Mapping[str, Any],
+    bundle: str,
+    stdio: Stdio,
+    *,
+    name: str = "",
+    network_sockets: bool = False,
+    overlay: Overlay | None = None,
+    preserve: int = 0,
+) -> Pending:
+    """A container of this OCI specification, up to but not including its program.
+
+    Relative paths in `spec` count from `bundle`. `name` is the id that hooks are told. With `overlay` the
+    layers are the root, and root.path is not looked at. `preserve` descriptors from 3 on are passed through.
+    Its control group is the caller's to remove, also when creating failed. Raises StepError for a filter
+    that cannot be compiled; all else is told by the Pending.
+    """
+    filter_ = (spec.get("linux") or {}).get("seccomp")
+    program = seccomp.compile(filter_) if filter_ else None
+    cgroup.layout()  # looked at here, where it is remembered for the next one
+    name = name or os.path.basename(bundle.rstrip("/"))
+
+    def body(line: Line) -> None:
+        job = stage.Job(
+            line,
+            spec,
+            bundle,
+            name=name,
+            overlay=overlay,
+            network_sockets=network_sockets,
+            program=program,
+            preserve=preserve,
+        )
+        stage.run(job, init.run)
+
+    def run_hooks(pid: int) -> None:
+        for kind in hooks.RUNTIME:
+            hooks.run(spec, kind, hooks.state(spec, name, "creating", pid, bundle))
+
+    return Pending(body, stdio, preserve=preserve, hooks=run_hooks)

@@ -1,0 +1,136 @@
+"""Run another process in a container that runs already: `exec` of the command line, health checks.
+
+The container may be hostile. The joining process is not dumpable before it enters anything, so nothing inside
+can trace it or reach its descriptors; it is named by a pidfd, so no other process can take its place; the
+control group is entered first, so that it is limited and found from its first instruction.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from composer.runtime import cgroup, linux, mounts, namespaces, process, seccomp, stage, tty, users
+from composer.runtime.inroot import Root
+from composer.runtime.launch import Launch, labelled
+from composer.runtime.pending import Line, Pending, Stdio, run_steps
+
+
+class Job:
+    def __init__(
+        self,
+        line: Line,
+        pid: int,
+        spec_process: Mapping[str, Any],
+        spec: Mapping[str, Any],
+        program: bytes | None,
+        preserve: int,
+    ) -> None:
+        self.line = line
+        self.pid = pid
+        (self.pidfd,) = line.kept
+        self.process = spec_process
+        self.spec = spec
+        self.linux: Mapping[str, Any] = spec.get("linux") or {}
+        self.program = program
+        self.preserve = preserve
+        self.namespaces = namespaces.Namespaces.of(self.linux.get("namespaces") or ())
+        self.unified = -1
+        self.proc = -1
+        self.terminal = -1
+
+
+def enter(
+    container_pidfd: int,
+    container_pid: int,
+    process: Mapping[str, Any],
+    stdio: Stdio,
+    *,
+    spec: Mapping[str, Any],
+    preserve: int = 0,
+) -> Pending:
+    """Start `process` (an OCI process) in the container made of `spec`; it starts at once.
+
+    The filter is the container's own. Raises StepError for one that cannot be compiled.
+    """
+    filter_ = (spec.get("linux") or {}).get("seccomp")
+    program = seccomp.compile(filter_) if filter_ else None
+
+    def body(line: Line) -> None:
+        job = Job(line, container_pid, process, spec, program, preserve)
+        run_steps(HOST_STEPS, job)
+        stage.spawn(line, 0, job.unified, job.process, lambda: run_steps(STEPS, job))
+
+    return Pending(body, stdio, started=True, preserve=preserve, keep=(container_pidfd,))
+
+
+def _hide(_: Job) -> None:
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+
+
+def _enter_cgroup(job: Job) -> None:
+    if job.linux.get("cgroupsPath"):
+        group = cgroup.open(job.linux["cgroupsPath"])
+        group.enter(cloned=True)
+        job.unified = stage.unified_of(group)
+
+
+def _prepare_process(job: Job) -> None:
+    process.prepare(job.process)
+
+
+def _join(job: Job) -> None:
+    """All at once, setns(2): the container's process decides nothing in between."""
+    kinds = {*job.namespaces.new, *job.namespaces.joined}
+    linux.setns(job.pidfd, sum(namespaces.FLAGS[kind] for kind in kinds))
+    os.close(job.pidfd)
+
+
+def _session(_: Job) -> None:
+    os.setsid()
+    linux.join_session_keyring()
+
+
+def _identity(job: Job) -> None:
+    if job.namespaces.has("user"):
+        users.become_root()
+
+
+def _terminal(job: Job) -> None:
+    if job.process.get("terminal"):
+        root = Root(os.open("/", linux.O_PATH | os.O_CLOEXEC))
+        user = job.process.get("user") or {}
+        master, job.terminal = tty.open_pair(root, job.process.get("consoleSize"), user)
+        job.line.send("console", [master])
+        os.close(master)
+
+
+def _own_proc(job: Job) -> None:
+    if labelled(job.process):
+        job.proc = mounts.new_filesystem("proc", "proc", (), "proc")
+
+
+def _personality(job: Job) -> None:
+    process.set_personality(job.linux.get("personality"))
+
+
+def _launch(job: Job) -> None:
+    seccomp_part = job.linux.get("seccomp") or {}
+    Launch(job.process, seccomp_part, job.program, job.proc, job.terminal, job.preserve).run()
+
+
+HOST_STEPS = (
+    ("hiding", _hide),
+    ("cgroup", _enter_cgroup),
+    ("process", _prepare_process),
+    ("namespaces", _join),
+)
+STEPS = (
+    ("identity", _identity),
+    ("session", _session),
+    ("terminal", _terminal),
+    ("procfs", _own_proc),
+    ("personality", _personality),
+    ("program", _launch),
+)

@@ -1,0 +1,169 @@
+"""The container's process, from its first instruction in the new namespaces to exec.
+
+`STEPS` is the order, and the names that errors carry. Nothing may be imported once the root has been changed:
+it would come from the container.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+from composer.runtime import hooks, initproc, linux, mounts, namespaces, process, rootfs, sysctl, tty, users
+from composer.runtime.launch import Launch, labelled
+from composer.runtime.pending import run_steps
+from composer.runtime.stage import Job
+
+
+def _identity(job: Job) -> None:
+    if job.namespaces.has("user"):
+        users.become_root()
+    os.umask(0)
+
+
+def _cgroup_namespace(job: Job) -> None:
+    # Only now: its root is the group of whoever makes it.
+    if "cgroup" in job.namespaces.new:
+        linux.unshare(linux.CLONE_NEWCGROUP)
+
+
+def _session(_: Job) -> None:
+    os.setsid()
+    linux.join_session_keyring()
+
+
+def _network(job: Job) -> None:
+    if "network" in job.namespaces.new:
+        namespaces.loopback_up()
+    if job.network_sockets:
+        opened = namespaces.network_sockets()
+        job.line.send("sockets", list(opened.values()), names=list(opened))
+        for descriptor in opened.values():
+            os.close(descriptor)
+
+
+def _hostname(job: Job) -> None:
+    for field, function in (("hostname", socket.sethostname), ("domainname", linux.setdomainname)):
+        if job.spec.get(field):
+            function(job.spec[field])
+
+
+def _root(job: Job) -> None:
+    job.root = rootfs.cover(job.root.descriptor)
+
+
+def _mounts(job: Job) -> None:
+    for operation in job.operations:
+        operation.attach(job.root)
+
+
+def _devices(job: Job) -> None:
+    own = any(op.destination == "/dev" and isinstance(op, mounts.Filesystem) for op in job.operations)
+    mapped = job.namespaces.has("user")
+    rootfs.populate_dev(job.root, job.linux.get("devices") or (), mknod=not mapped, own=own)
+
+
+def _terminal(job: Job) -> None:
+    if not job.process.get("terminal"):
+        return
+    master, job.terminal = tty.open_pair(
+        job.root, job.process.get("consoleSize"), job.process.get("user") or {}
+    )
+    tty.bind_console(job.root, job.terminal)
+    job.line.send("console", [master])
+    os.close(master)
+
+
+def _runtime_hooks(job: Job) -> None:
+    if hooks.wanted(job.spec, *hooks.RUNTIME):
+        job.line.send("hooks")
+        job.line.wait("go")
+
+
+def _run_hooks(job: Job, kind: str, status: str) -> None:
+    hooks.run(job.spec, kind, hooks.state(job.spec, job.name, status, os.getpid(), job.bundle))
+
+
+def _container_hooks(job: Job) -> None:
+    _run_hooks(job, "createContainer", "creating")
+
+
+def _masked_paths(job: Job) -> None:
+    rootfs.mask(job.root, job.linux.get("maskedPaths") or ())
+
+
+def _readonly_paths(job: Job) -> None:
+    rootfs.protect(job.root, job.linux.get("readonlyPaths") or ())
+
+
+def _own_proc(job: Job) -> None:
+    if job.linux.get("sysctl") or labelled(job.process):
+        job.proc = mounts.new_filesystem("proc", "proc", (), "proc")
+
+
+def _sysctl(job: Job) -> None:
+    sysctl.apply(job.proc, job.linux.get("sysctl") or {}, job.namespaces.has)
+
+
+def _working_directory(job: Job) -> None:
+    os.umask(0o022)
+    os.close(job.root.ensure(job.process.get("cwd") or "/", directory=True))
+
+
+def _pivot(job: Job) -> None:
+    rootfs.pivot(job.root, job.linux.get("rootfsPropagation") or "")
+    if (job.spec.get("root") or {}).get("readonly"):
+        linux.mount_setattr(job.root.descriptor, on=linux.MOUNT_ATTR_RDONLY, path="/")
+
+
+def _personality(job: Job) -> None:
+    process.set_personality(job.linux.get("personality"))
+
+
+def _wait(job: Job) -> None:
+    job.line.send("created")
+    job.line.wait("start")
+
+
+def _start_hooks(job: Job) -> None:
+    _run_hooks(job, "startContainer", "created")
+
+
+def _program(job: Job) -> None:
+    seccomp = job.linux.get("seccomp") or {}
+    launch = Launch(job.process, seccomp, job.program, job.proc, job.terminal, job.preserve)
+    if initproc.wanted(job.spec):
+        initproc.run(launch.run)
+    else:
+        launch.run()
+
+
+STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
+    ("identity", _identity),
+    ("cgroup namespace", _cgroup_namespace),
+    ("session", _session),
+    ("network", _network),
+    ("hostname", _hostname),
+    ("root", _root),
+    ("mounts", _mounts),
+    ("devices", _devices),
+    ("terminal", _terminal),
+    ("hooks", _runtime_hooks),
+    ("createContainer hook", _container_hooks),
+    ("procfs", _own_proc),
+    ("sysctl", _sysctl),
+    ("masked paths", _masked_paths),
+    ("read-only paths", _readonly_paths),
+    ("cwd", _working_directory),
+    ("pivot", _pivot),
+    ("personality", _personality),
+    ("start", _wait),
+    ("startContainer hook", _start_hooks),
+    ("program", _program),
+)
+
+
+def run(job: Job) -> None:
+    """Returns only by StepError."""
+    run_steps(STEPS, job)

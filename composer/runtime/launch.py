@@ -1,0 +1,148 @@
+"""The last steps before the program, the same for a container's first process and for one that joins it.
+
+From the container's root to its user: terminal, labels, directory, limits, identity, capabilities, exec.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from composer.runtime import capabilities, linux, process, seccomp, tty, users
+from composer.runtime.errors import StepError
+from composer.runtime.inroot import closing
+from composer.runtime.pending import run_steps
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Launch(NamedTuple):
+    """`program`: the compiled filter; `proc`: a procfs nobody else can reach; `terminal`: the container's."""
+
+    process: Mapping[str, Any]
+    filter: Mapping[str, Any]
+    program: bytes | None
+    proc: int
+    terminal: int
+    preserve: int
+
+    def run(self) -> None:
+        """Returns only by StepError."""
+        run_steps(STEPS, self)
+
+    @property
+    def locked(self) -> bool:
+        return bool(self.process.get("noNewPrivileges"))
+
+
+def labelled(spec: Mapping[str, Any]) -> bool:
+    return bool(spec.get("apparmorProfile") or spec.get("selinuxLabel"))
+
+
+def _terminal(job: Launch) -> None:
+    if job.terminal >= 0:
+        tty.take(job.terminal)
+
+
+def _labels(job: Launch) -> None:
+    """For the coming exec, written through a procfs that the container cannot cover (CVE-2019-16884)."""
+    profile, label = job.process.get("apparmorProfile"), job.process.get("selinuxLabel")
+    inside = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_MAGICLINKS | linux.RESOLVE_NO_XDEV
+    for text, file in ((profile and f"exec {profile}", "apparmor/exec"), (label, "exec")):
+        if not text:
+            continue
+        try:
+            with closing(linux.openat2(job.proc, f"self/attr/{file}", os.O_WRONLY, inside)) as descriptor:
+                os.write(descriptor, text.encode())
+        except OSError as error:
+            code = error.errno or 0
+            raise StepError(
+                "labels", code, text, f"this kernel refuses the label: {os.strerror(code)}"
+            ) from None
+
+
+def change_directory(path: str) -> None:
+    """chdir, and make sure that it is inside the root (CVE-2024-21626). Raises OSError, StepError."""
+    os.chdir(path)
+    if not linux.getcwd().startswith("/"):
+        raise StepError("cwd", errno.EPERM, path, "leads out of the container")
+
+
+def _directory(job: Launch) -> None:
+    try:
+        change_directory(job.process.get("cwd") or "/")
+    except PermissionError:
+        pass  # perhaps a share that is closed to root: the user tries again
+
+
+def _limits(job: Launch) -> None:
+    for number, soft, hard in process.rlimits(job.process):
+        resource.setrlimit(number, (soft, hard))
+
+
+def _user(job: Launch) -> None:
+    users.switch(job.process.get("user") or {})
+
+
+def _directory_again(job: Launch) -> None:
+    change_directory(job.process.get("cwd") or "/")
+
+
+def _no_new_privileges(job: Launch) -> None:
+    if job.locked:
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _early_filter(job: Launch) -> None:
+    """Without no_new_privs a filter can be loaded only while the capabilities are still there."""
+    if job.program is not None and not job.locked:
+        seccomp.load(job.program, job.filter.get("flags") or ())
+
+
+def _capabilities(job: Launch) -> None:
+    capabilities.apply(job.process.get("capabilities") or {})
+
+
+def _late_filter(job: Launch) -> None:
+    if job.program is not None and job.locked:
+        seccomp.load(job.program, job.filter.get("flags") or ())
+
+
+def _execute(job: Launch) -> None:
+    """execve(2), args[0] sought in the container's own PATH.
+
+    As a shell does it: a file that may not be executed is remembered, but the search goes on.
+    """
+    linux.close_range(3 + job.preserve, flags=linux.CLOSE_RANGE_CLOEXEC)
+    args = job.process["args"]
+    environment = dict(entry.partition("=")[::2] for entry in job.process.get("env") or ())
+    name = args[0]
+    if "/" in name:
+        os.execve(name, args, environment)
+    refused: OSError | None = None
+    for directory in environment.get("PATH", _PATH).split(":"):
+        try:
+            os.execve(f"{directory or '.'}/{name}", args, environment)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            refused = error
+    raise refused or OSError(errno.ENOENT, "not found in PATH", name)
+
+
+STEPS: tuple[tuple[str, Callable[[Launch], None]], ...] = (
+    ("terminal", _terminal),
+    ("labels", _labels),
+    ("cwd", _directory),
+    ("rlimits", _limits),
+    ("user", _user),
+    ("cwd", _directory_again),
+    ("no_new_privs", _no_new_privileges),
+    ("seccomp", _early_filter),
+    ("capabilities", _capabilities),
+    ("seccomp", _late_filter),
+    ("exec", _execute),
+)

@@ -1,0 +1,244 @@
+"""The two ends of a container's birth: the channel, who waits, and what it comes from.
+
+    caller ──fork──▶ stage ──clone──▶ the container's process ──exec──▶ the program
+                     host's rights     a child of the caller too (CLONE_PARENT)
+
+Messages (one JSON object each, on a sequenced-packet socket; descriptors by SCM_RIGHTS):
+
+    process   from the stage: the host's pid, with the pidfd; it ends after that
+    console   the pty master
+    sockets   names of descriptors opened in the new network namespace
+    hooks     everything is mounted; the hooks of the runtime's namespace are due
+    created   waiting for `start`
+    error     step, errno, path, text; the sender ends
+    (end)     the program runs: the channel is closed by exec
+
+The other way go `start`, and from the hooks' runner `go` or `error`. A child that reads the end of the
+channel knows that the caller is gone, and ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, NoReturn
+
+from composer.runtime import linux
+from composer.runtime.errors import StepError
+
+State = Literal["creating", "created", "starting", "running", "failed"]
+_LONGEST = 1 << 16
+_MOST_DESCRIPTORS = 16
+
+
+class Stdio(NamedTuple):
+    """The container's standard streams; not looked at when it gets a terminal."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+
+
+class Line:
+    """The children's end of the channel."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.socket = end
+        self.kept: list[int] = []  # the descriptors that were asked to be kept, under their new numbers
+
+    def send(self, kind: str, descriptors: Sequence[int] = (), **fields: Any) -> None:
+        message = json.dumps({"kind": kind, **fields}).encode()
+        try:
+            socket.send_fds(self.socket, [message], descriptors, socket.MSG_NOSIGNAL)
+        except OSError:
+            os._exit(1)  # nobody is there to hear it, or to be told
+
+    def fail(self, error: StepError) -> NoReturn:
+        self.send("error", step=error.step, errno=error.errno, path=error.path, text=error.text[:4096])
+        os._exit(1)
+
+    def wait(self, kind: str) -> None:
+        """Block until the message arrives. An error sent by the hooks' runner is raised."""
+        data = self.socket.recv(_LONGEST)
+        if not data:
+            os._exit(1)
+        message = json.loads(data)
+        if message["kind"] == "error":
+            raise StepError(message["step"], message["errno"], message["path"], message["text"])
+        if message["kind"] != kind:
+            raise StepError("channel", text=f"{message['kind']} instead of {kind}")
+
+
+def run_steps(steps: Sequence[tuple[str, Callable[[Any], None]]], job: Any) -> None:
+    """In order; whatever goes wrong is a StepError that names the step."""
+    for name, step in steps:
+        try:
+            step(job)
+        except Exception as error:
+            raise StepError.of(name, error) from error
+
+
+class Pending:
+    """One forked container, or process in a container, on its way; no method blocks for longer than an exit.
+
+    Poll `channel` for reading, then call `advance`. A failed one has reaped its processes; of any other,
+    `pidfd` is the caller's to wait for. All descriptors it holds belong to the caller, who closes `channel`
+    at the end.
+    """
+
+    def __init__(
+        self,
+        body: Callable[[Line], None],
+        stdio: Stdio,
+        *,
+        started: bool = False,
+        preserve: int = 0,
+        keep: Sequence[int] = (),
+        hooks: Callable[[int], None] | None = None,
+    ) -> None:
+        self.pid = 0
+        self.pidfd = -1
+        self.console = -1
+        self.sockets: dict[str, int] = {}
+        self.state: State = "starting" if started else "creating"
+        self.error: StepError | None = None
+        self._hooks = hooks
+        self.channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channel.setblocking(False)
+        self._helpers = [_fork(body, other, stdio, preserve, keep)]
+        other.close()
+
+    def advance(self) -> None:
+        """Take what the channel has, and move on."""
+        while self.state in ("creating", "created", "starting"):
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self.channel, _LONGEST, _MOST_DESCRIPTORS)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                data, descriptors = b"", []
+            self._take(json.loads(data) if data else {"kind": "end"}, descriptors)
+
+    def _take(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        match message["kind"]:
+            case "process":
+                self.pid, (self.pidfd,) = message["pid"], descriptors
+            case "console":
+                (self.console,) = descriptors
+            case "sockets":
+                self.sockets = dict(zip(message["names"], descriptors, strict=True))
+            case "hooks" if self._hooks:
+                self._helpers.append(_fork_hooks(self._hooks, self.pid, self.channel))
+            case "created":
+                self.state = "created"
+                self._end_helpers()
+            case "error":
+                self._fail(StepError(*(message[key] for key in ("step", "errno", "path", "text"))))
+            case "end" if self.state == "starting" and self.pid:
+                self.state = "running"
+                self._end_helpers()
+            case _:
+                self._fail(StepError("init", text="the container's process ended before it was ready"))
+
+    def start(self) -> None:
+        """Let a created container's program begin; how that went is for `advance` to find out."""
+        if self.state != "created":
+            raise StepError("start", text=f"the container is {self.state}, not created")
+        self.state = "starting"
+        try:
+            self.channel.send(b'{"kind":"start"}', socket.MSG_NOSIGNAL)
+        except OSError:
+            pass  # it died; the channel's end says so
+
+    def _fail(self, error: StepError) -> None:
+        self.state, self.error = "failed", error
+        if self.pidfd >= 0:
+            _end(self.pidfd)
+        self._end_helpers()
+
+    def _end_helpers(self) -> None:
+        """They have nothing left to do but to exit."""
+        for pidfd in self._helpers:
+            _end(pidfd)
+            os.close(pidfd)
+        self._helpers.clear()
+
+
+def _end(pidfd: int) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    except (ProcessLookupError, ChildProcessError):
+        pass  # somebody was quicker
+
+
+def _fork(
+    body: Callable[[Line], None], end: socket.socket, stdio: Stdio, preserve: int, keep: Sequence[int]
+) -> int:
+    pid, pidfd = linux.clone(0)
+    if pid:
+        return pidfd
+    try:
+        gc.disable()  # a collection would touch, and so copy, every page that is shared with the caller
+        line = Line(end)
+        try:
+            _forget_signals()
+            _arrange(line, stdio, preserve, keep)
+            body(line)
+        except StepError as error:
+            line.fail(error)
+        except Exception as error:
+            line.fail(StepError.of("fork", error))
+    finally:
+        os._exit(1)
+
+
+def _fork_hooks(hooks: Callable[[int], None], container: int, channel: socket.socket) -> int:
+    """Run the hooks of the runtime's namespace in a process of their own; it answers the container itself."""
+    pid, pidfd = linux.clone(0)
+    if pid:
+        return pidfd
+    try:
+        line = Line(channel)
+        channel.setblocking(True)
+        try:
+            _forget_signals()
+            hooks(container)
+            line.send("go")
+        except Exception as error:
+            line.fail(StepError.of("hooks", error))
+    finally:
+        os._exit(0)
+
+
+def _forget_signals() -> None:
+    """Handlers went with the clone, but what the caller ignores or blocks would survive even exec."""
+    for number in range(1, signal.NSIG):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _arrange(line: Line, stdio: Stdio, preserve: int, keep: Sequence[int]) -> None:
+    """Standard streams at 0, 1, 2, `preserve` more after them, the channel, `keep`; nothing else.
+
+    The caller holds the ends of other containers' channels and pipes: a copy would keep those open.
+    """
+    first = 3 + preserve
+    streams = [os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if fd < 0 else fd for fd in stdio]
+    wanted = (*streams, line.socket.fileno(), *keep)
+    copies = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, first) for descriptor in wanted]
+    for standard, descriptor in enumerate(copies[:3]):
+        os.dup2(descriptor, standard)
+    line.socket.detach()
+    line.socket = socket.socket(fileno=copies[3])
+    line.kept = copies[4:]
+    for descriptor in sorted(copies[3:]):
+        linux.close_range(first, descriptor - 1)
+        first = descriptor + 1
+    linux.close_range(first)

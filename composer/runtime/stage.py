@@ -1,0 +1,213 @@
+"""The stage: the first of the two processes a container comes from. It has the host's view and rights.
+
+It makes and enters the control group, opens everything of the host that the container will get, joins the
+namespaces that exist already, and ends with a clone into all the new ones.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from composer.runtime import cgroup, linux, mounts, process
+from composer.runtime.errors import StepError
+from composer.runtime.inroot import Root
+from composer.runtime.namespaces import Namespaces, enter_new_time, join, new_userns, open_joined
+from composer.runtime.pending import Line, run_steps
+from composer.runtime.rootfs import Overlay, open_root
+
+
+class Job:
+    """What the steps work on. Written by the stage, then copied into the container's process by the clone."""
+
+    def __init__(
+        self,
+        line: Line,
+        spec: Mapping[str, Any],
+        bundle: str,
+        *,
+        name: str,
+        overlay: Overlay | None,
+        network_sockets: bool,
+        program: bytes | None,
+        preserve: int,
+    ) -> None:
+        self.line = line
+        self.spec = spec
+        self.process: Mapping[str, Any] = spec.get("process") or {}
+        self.linux: Mapping[str, Any] = spec.get("linux") or {}
+        self.bundle = bundle
+        self.name = name
+        self.overlay = overlay
+        self.network_sockets = network_sockets
+        self.program = program  # the compiled seccomp filter
+        self.preserve = preserve
+        self.namespaces = Namespaces.of(self.linux.get("namespaces") or ())
+        self.operations: list[mounts.Operation] = []
+        self.group: cgroup.Group | None = None
+        self.root = Root(-1)
+        self.joined: list[tuple[str, int]] = []
+        self.userns: dict[str, int] = {}  # text of the mappings → descriptor
+        self.proc = -1  # a procfs nobody else can reach
+        self.terminal = -1
+
+    def mapped(self, uids: Any, gids: Any) -> int:
+        """The user namespace with these mappings; made once."""
+        key = f"{uids}{gids}"
+        if key not in self.userns:
+            self.userns[key] = new_userns(uids, gids)
+        return self.userns[key]
+
+    @property
+    def own_userns(self) -> int:
+        """The container's user namespace if it is a new one, else -1."""
+        if "user" not in self.namespaces.new:
+            return -1
+        return self.mapped(self.linux.get("uidMappings") or (), self.linux.get("gidMappings") or ())
+
+
+def _hide(_: Job) -> None:
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+
+
+# What changes the machine when its namespace is the machine's.
+_NEEDS = (("hostname", "uts"), ("domainname", "uts"))
+# The runtime makes these itself, so the rules of the specification must let it.
+_DEFAULT_DEVICES: list[dict[str, Any]] = [
+    {"allow": True, "type": "c", "access": "m"},
+    {"allow": True, "type": "b", "access": "m"},
+    *(
+        {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
+        for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, None))
+    ),
+]
+
+
+def _check(job: Job) -> None:
+    if not job.process.get("args"):
+        raise StepError("specification", errno.EINVAL, "process.args", "is empty")
+    if job.linux.get("intelRdt"):
+        raise StepError("specification", errno.EOPNOTSUPP, "linux.intelRdt", "is not supported")
+    if not job.namespaces.has("mount"):
+        raise StepError("specification", errno.EINVAL, "linux.namespaces", "a mount namespace is needed")
+    for field, kind in _NEEDS:
+        if job.spec.get(field) and not job.namespaces.has(kind):
+            raise StepError("specification", errno.EINVAL, field, f"needs a {kind} namespace")
+    if job.network_sockets and "network" not in job.namespaces.new:
+        raise StepError(
+            "specification", errno.EINVAL, "linux.namespaces", "no new network to open sockets in"
+        )
+
+
+def _enter_cgroup(job: Job) -> None:
+    """The group is the caller's to remove, also after a failure."""
+    path = job.linux.get("cgroupsPath")
+    if not path:
+        return
+    resources = dict(job.linux.get("resources") or {})
+    if resources.get("devices"):
+        resources["devices"] = [*resources["devices"], *_DEFAULT_DEVICES]
+    job.group = cgroup.open(path)
+    job.group.create(resources)
+    job.group.enter(cloned=True)
+
+
+def _prepare_process(job: Job) -> None:
+    process.prepare(job.process)
+
+
+def _open_root(job: Job) -> None:
+    path = os.path.join(job.bundle, (job.spec.get("root") or {}).get("path") or "rootfs")
+    propagation = job.linux.get("rootfsPropagation") or ""
+    userns = job.own_userns if job.overlay else -1
+    job.root = Root(open_root(path, propagation, job.overlay, userns))
+
+
+def _open_mounts(job: Job) -> None:
+    job.operations = mounts.operations(job.spec, job.bundle)
+    host = mounts.Host(job.mapped, _groups(job.group), alone=cgroup.layout().kind == "v2")
+    for operation in job.operations:
+        operation.open(host)
+
+
+def _groups(group: cgroup.Group | None) -> dict[str, str]:
+    """Hierarchy's mount point → the container's directory in it (without a group of its own: all of it)."""
+    where = cgroup.layout()
+    points = [*dict.fromkeys(where.mounts.values()), *([where.unified] if where.unified else [])]
+    if group is None:
+        return {point: point for point in points}
+    return {
+        point: directory
+        for point in points
+        for directory in group.directories
+        if directory.startswith(point + "/")
+    }
+
+
+def _open_namespaces(job: Job) -> None:
+    job.joined = open_joined(job.namespaces.joined)
+
+
+def _join_namespaces(job: Job) -> None:
+    if "time" in job.namespaces.new:
+        enter_new_time(job.linux.get("timeOffsets") or {})
+    userns = job.own_userns
+    join(job.joined, job.namespaces.joined)
+    if userns >= 0:
+        linux.setns(userns, linux.CLONE_NEWUSER)
+
+
+STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
+    ("hiding", _hide),
+    ("specification", _check),
+    ("cgroup", _enter_cgroup),
+    ("process", _prepare_process),
+    ("root", _open_root),
+    ("mounts", _open_mounts),
+    ("namespaces", _open_namespaces),
+    ("namespaces", _join_namespaces),
+)
+
+
+def run(job: Job, body: Callable[[Job], None]) -> None:
+    """All steps, then `body` in the container's process."""
+    run_steps(STEPS, job)
+    spawn(job.line, job.namespaces.clone_flags, unified_of(job.group), job.process, lambda: body(job))
+
+
+def unified_of(group: cgroup.Group | None) -> int:
+    return os.open(group.unified, os.O_RDONLY | os.O_CLOEXEC) if group and group.unified else -1
+
+
+def spawn(
+    line: Line,
+    flags: int,
+    unified: int,
+    process_spec: Mapping[str, Any],
+    body: Callable[[], None],
+) -> None:
+    """Clone a sibling that runs `body`; tell the caller who it is, and only then let it begin.
+
+    `unified` is a descriptor of its cgroup v2 directory, or -1: opened before any mount namespace was joined.
+    """
+    ready, wake = os.pipe()
+    try:
+        pid, pidfd = linux.clone(flags | linux.CLONE_PARENT, cgroup=unified)
+    except OSError as error:
+        raise StepError.of("clone", error) from error
+    if pid == 0:
+        os.close(wake)
+        if not os.read(ready, 1):
+            os._exit(1)
+        os.close(ready)
+        body()
+        return
+    line.send("process", [pidfd], pid=pid)
+    try:
+        process.schedule(pid, process_spec.get("scheduler"))
+    except OSError as error:
+        raise StepError.of("scheduler", error) from error
+    os.write(wake, b"1")
+    os._exit(0)

@@ -1,0 +1,36 @@
+"""Identities: from the runtime's root to the container's user. Numbers only; names were resolved before.
+
+No name service, no passwd file: what is inside a container's root is never asked (CVE-2019-14271).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from composer.runtime import linux
+
+
+def become_root() -> None:
+    """Be the root of the user namespace that was just entered; until then one is nobody there."""
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def switch(user: Mapping[str, Any]) -> None:
+    """Take on uid, gid, groups and umask. The permitted capabilities stay, and are made effective again.
+
+    What is to remain of them is the next step's matter. An empty list of groups is set too: the groups of
+    whoever started the runtime mean nothing here.
+    """
+    os.umask(user.get("umask", 0o022))
+    linux.prctl(linux.PR_SET_KEEPCAPS, 1)
+    os.setgroups(user.get("additionalGids") or [])
+    gid, uid = user.get("gid", 0), user.get("uid", 0)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    linux.prctl(linux.PR_SET_KEEPCAPS, 0)
+    _, permitted, inheritable = linux.capget()
+    linux.capset(permitted, permitted, inheritable)
