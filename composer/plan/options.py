@@ -10,7 +10,7 @@ from composer.plan import order
 from composer.value import Value
 
 Target = Literal["running", "stopped", "absent", "ended-absent", "as-is"]
-Spread = Literal["nobody", "dependencies", "dependents", "restarted"]
+Spread = Literal["nobody", "dependencies", "dependents"]
 
 
 class Goal(Value):
@@ -18,7 +18,9 @@ class Goal(Value):
 
     target: Target
     spread: Spread = "nobody"
-    """Whom a named service draws in. `restarted`: dependents that asked for it by `restart: true`."""
+    """Whom a named service draws in."""
+    passes_on: bool = False
+    """Dependents that asked for it by `restart: true` begin again with their dependency."""
     creates: bool = False
     """Missing containers are made and changed ones replaced."""
     afresh: bool = False
@@ -33,9 +35,9 @@ class Goal(Value):
 
 GOALS: Mapping[str, Goal] = {
     "keep": Goal("as-is"),
-    "up": Goal("running", "dependencies", creates=True),
-    "start": Goal("running", "dependencies", strict=True),
-    "restart": Goal("running", "restarted", afresh=True),
+    "up": Goal("running", "dependencies", passes_on=True, creates=True),
+    "start": Goal("running", "dependencies", passes_on=True, strict=True),
+    "restart": Goal("running", passes_on=True, afresh=True),
     "boot": Goal("running", by_policy=True),
     "stop": Goal("stopped"),
     "down": Goal("absent", "dependents", clears=True),

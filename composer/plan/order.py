@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from composer.errors import Complaint, StackFileError
-from composer.model.stack import Service
+from composer.model.stack import Condition, Service
 
 Services = Mapping[str, Service]
 
-STRENGTH = ("service_started", "service_healthy", "service_completed_successfully")
+STRENGTH: tuple[Condition, ...] = ("service_started", "service_healthy", "service_completed_successfully")
 
 
 def ordered(services: Services) -> tuple[str, ...]:

@@ -50,6 +50,8 @@ class Partition(NamedTuple):
     """The instances of each selected service, dependencies first."""
     others: tuple[Instance, ...]
     """Orphans, one-offs, and what was not selected."""
+    chosen: frozenset[str]
+    """The selected services without those that were only drawn in."""
 
     def instances(self) -> Iterator[Instance]:
         for instances in self.services.values():
@@ -57,24 +59,37 @@ class Partition(NamedTuple):
         yield from self.others
 
 
-def select(desired: Desired, observed: Observed, options: Options) -> frozenset[str]:
-    """The services a goal is about. Names that are not in the stack select nothing."""
+class Selection(NamedTuple):
+    """`chosen`: the services a goal is about. `drawn`: dependents that only begin again with one of them."""
+
+    chosen: frozenset[str]
+    drawn: frozenset[str] = frozenset()
+
+
+def select(desired: Desired, observed: Observed, options: Options) -> Selection:
+    """Names that are not in the stack select nothing."""
     services = desired.stack.services
     goal = GOALS[options.goal]
     if goal.target == "as-is":
-        return frozenset()
+        return Selection(frozenset())
     if not options.services:
-        return frozenset(services)
+        return Selection(frozenset(services))
     chosen = frozenset(options.services) & services.keys()
-    if options.no_deps or goal.spread == "nobody":
-        return chosen
+    if options.no_deps:
+        return Selection(chosen)
     if goal.spread == "dependencies":
         chosen = order.with_dependencies(services, chosen)
     if goal.spread == "dependents":
-        return order.with_dependents(services, desired.dependents, chosen)
-    there = {container.slot.service for container in observed.containers if container.alive}
-    restarted = order.with_dependents(services, desired.dependents, chosen, restarted=True)
-    return chosen | (restarted & there)
+        chosen = order.with_dependents(services, desired.dependents, chosen)
+    if not goal.passes_on:
+        return Selection(chosen)
+    ran = {
+        c.slot.service
+        for c in observed.containers
+        if c.alive or (c.stopped and c.finished_at >= options.since)
+    }
+    reached = order.with_dependents(services, desired.dependents, chosen, restarted=True)
+    return Selection(chosen, (reached & ran) - chosen)
 
 
 def drifted(
@@ -109,8 +124,9 @@ class _Sorter:
     def __init__(self, desired: Desired, observed: Observed, options: Options) -> None:
         self.desired, self.observed, self.options = desired, observed, options
         self.goal = GOALS[options.goal]
-        self.selected = select(desired, observed, options)
-        self.drifted = drifted(desired, observed, options, self.selected)
+        self.chosen, drawn = select(desired, observed, options)
+        self.selected = self.chosen | drawn
+        self.drifted = drifted(desired, observed, options, self.chosen)
         self.found: dict[str, tuple[Instance, ...]] = {}
 
     def all(self) -> Partition:
@@ -128,7 +144,7 @@ class _Sorter:
             if name in self.selected:
                 instances = self._service(name, filled.get(name, {}))
                 self.found[name] = tuple(sorted(instances, key=lambda instance: instance.slot.number))
-        return Partition(self.found, tuple(others))
+        return Partition(self.found, tuple(others), self.chosen)
 
     def _other(self, container: Container) -> Instance:
         """Orphans and one-offs go with `--remove-orphans`; one-offs also share the end of their service."""
@@ -147,11 +163,11 @@ class _Sorter:
 
     def _service(self, name: str, filled: dict[int, Container]) -> Iterator[Instance]:
         service = self.desired.stack.services[name]
-        target = self.goal.target
+        target, creates = self.goal.target, self.goal.creates and name in self.chosen
         scale = self.options.scale.get(name, 0 if service.provider else service.scale)
         if not filled and self.goal.strict and scale:
             yield Instance(Slot(name, 1), self.desired.name(service, 1), None, Phase.LEFT)
-        if self.goal.creates:
+        if creates:
             for number in range(1, scale + 1):
                 if number not in filled:
                     name_there = self.desired.name(service, number)
@@ -159,10 +175,10 @@ class _Sorter:
         for number, container in sorted(filled.items()):
             if target != "running":
                 yield self._leaving(container, target)
-            elif number > scale and self.goal.creates:
+            elif number > scale and creates:
                 yield _instance(container, Phase.REMOVE, f"scale is {scale}")
             else:
-                yield self._running(service, container)
+                yield self._running(service, container, creates)
 
     def _leaving(self, container: Container, target: str) -> Instance:
         if target == "absent":
@@ -172,9 +188,9 @@ class _Sorter:
         stops = container.alive or restart.next_restart(container)
         return _instance(container, Phase.STOP if stops else Phase.LEFT, self.options.goal)
 
-    def _running(self, service: Service, container: Container) -> Instance:
+    def _running(self, service: Service, container: Container, creates: bool) -> Instance:
         live: tuple[str, ...] = ()
-        if self.goal.creates:
+        if creates:
             because, live = self._replaced(service, container)
             if because:
                 return _instance(container, Phase.REPLACE, f"recreate: {because}")

@@ -45,15 +45,43 @@ PASSES = 10_000
 
 def simulate(desired: Desired, observed: Observed, options: Options, now: int) -> list[Action]:
     """All actions until nothing is left to do, in an order in which they can be done."""
+    return foresee(desired, observed, options, now)[0]
+
+
+def foresee(
+    desired: Desired, observed: Observed, options: Options, now: int
+) -> tuple[list[Action], Observed]:
+    """The whole plan, and the world after it."""
     done: list[Action] = []
     for _ in range(PASSES):
         actions = step(desired, observed, options, now).actions
-        if not actions:
-            return done
         for action in actions:
             observed = predict(observed, action, desired.stack.name, now)
         done += actions
+        if not actions:
+            hoped = hopeful(desired, observed)
+            if hoped == observed:
+                return done, observed
+            observed = hoped
     raise AssertionError(f"the plan does not end: {done[-3:]}")
+
+
+def hopeful(desired: Desired, observed: Observed) -> Observed:
+    """`observed` once what is under way has come to its end, and to a good one."""
+    return observed.replace(containers=tuple(_hoped(desired, one) for one in observed.containers))
+
+
+def _hoped(desired: Desired, container: Container) -> Container:
+    awaited = desired.awaited.get(container.slot.service)
+    if not container.alive or container.oneoff:
+        return container
+    if container.kill_at is not None:
+        return container.replace(state="exited", kill_at=None, exit_code=143)
+    if awaited == "service_completed_successfully":
+        return container.replace(state="exited", exit_code=0)
+    if awaited == "service_healthy" and container.health and container.health.status == "starting":
+        return container.replace(health=container.health.replace(status="healthy"))
+    return container
 
 
 def predict(observed: Observed, action: Action, stack: str, now: int) -> Observed:

@@ -91,10 +91,10 @@ class _Planner:
         services = [
             desired.stack.services[name]
             for name, instances in self.partition.services.items()
-            if any(instance.phase is not Phase.REMOVE for instance in instances)
+            if name in self.partition.chosen and any(i.phase is not Phase.REMOVE for i in instances)
         ]
         keys = {key for service in services for key in service.networks}
-        changed = drifted(desired, observed, options, self.partition.services)
+        changed = drifted(desired, observed, options, self.partition.chosen)
         staying = {instance.name for instance in self.partition.others if instance.phase is Phase.LEFT}
         networks = dict(prepare.network_needs(desired, observed, changed, keys, staying))
         keys = {key for service in services for key in prepare.volume_keys(service)}
@@ -160,7 +160,7 @@ class _Planner:
             self._start(instance, container)
         elif container.alive:
             self._run(instance, container)
-        elif phase is not Phase.DONE:
+        elif self._updated(instance, container) and phase is not Phase.DONE:
             self._policy(instance, container)
 
     def _create(self, instance: Instance) -> None:

@@ -226,6 +226,22 @@ def test_restart_true_is_passed_on() -> None:
     """)
 
 
+def test_dependents_that_nobody_named_begin_again_as_they_are() -> None:
+    want = desired(service("web", "db:restart"), service("db"))
+    newer = desired(service("web", "db:restart", tty=True), service("db", tty=True))
+    assert plan(newer, settled(want), options("up", "db")) == text("""
+        web-1 stop: db: recreate: tty changed
+        db-1 stop: recreate: tty changed
+        db-1 remove: recreate: tty changed
+        db-1 create: missing
+        db-1 start: created
+        web-1 start: stopped (143)
+    """)
+    idle = changed(settled(want), "web-1", state="exited")
+    assert "web-1" not in plan(newer, idle, options("up", "db"))
+    assert "web-1" not in plan(newer, settled(want), options("up", "db", no_deps=True))
+
+
 def test_scaling_a_dependency_restarts_nobody() -> None:
     want = desired(service("web", "db:restart"), service("db"))
     assert plan(want, settled(want), options(scale={"db": 2})) == text("""

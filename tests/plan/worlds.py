@@ -20,7 +20,7 @@ from composer.model.stack import (
 from composer.plan.actions import describe
 from composer.plan.observed import Container, ImageState, Observed, Slot
 from composer.plan.options import Desired, Options
-from composer.plan.predict import predict, simulate
+from composer.plan.predict import foresee, simulate
 from composer.plan.step import Step, step
 
 BEFORE, SINCE, NOW = 1_000, 2_000, 3_000
@@ -75,7 +75,8 @@ def wanting(whole: Stack) -> Desired:
 
 
 def _digests(each: Service) -> Mapping[str, str]:
-    return {field: repr(value) for field, value in each.__dict__.items()}
+    nothing = Service(name="")
+    return {field: repr(value) for field, value in each.__dict__.items() if value != getattr(nothing, field)}
 
 
 def options(goal: str = "up", *services: str, **fields: Any) -> Options:
@@ -88,13 +89,7 @@ def settled(
     """The world once a wish has come true; without a wish, as an earlier `up` left it."""
     start = observed or Observed(images={"app:1": ImageState("sha:1", at)})
     wish = wish or Options(goal="up", since=at)
-    for _ in range(1_000):
-        actions = step(want, start, wish, at).actions
-        if not actions:
-            return start
-        for action in actions:
-            start = predict(start, action, want.stack.name, at)
-    raise AssertionError("it does not settle")
+    return foresee(want, start, wish, at)[1]
 
 
 def changed(observed: Observed, name: str, **fields: Any) -> Observed:
