@@ -215,10 +215,8 @@ def test_limits(root: Path) -> None:
 
 
 def test_a_window_too_large_for_memory_is_refused(root: Path) -> None:
-    options = {
-        zstd.CompressionParameter.window_log: 30,
-        zstd.CompressionParameter.enable_long_distance_matching: 1,
-    }
+    parameter = zstd.CompressionParameter
+    options: dict[int, int] = {parameter.window_log: 30, parameter.enable_long_distance_matching: 1}
     data = zstd.ZstdCompressor(options=options)
     bomb = data.compress(entry("x", data=bytes(1 << 20)) + END) + data.flush()
     with pytest.raises(ImageError, match="damaged"):
@@ -344,25 +342,10 @@ def test_implicit_directories_are_told(root: Path) -> None:
     assert facts.implicit == ("a/b",)
 
 
-names = st.sampled_from(
-    [
-        "a",
-        "b",
-        "a/b",
-        "a/b/c",
-        "../x",
-        "/a",
-        "b/../a",
-        ".wh.a",
-        "a/.wh..wh..opq",
-        "a/.wh.b",
-        ".",
-        "",
-        "a//b/",
-        "\udcff",
-    ]
-)
-kinds = st.sampled_from("01235670gSxLKV")
+fair = st.lists(st.sampled_from(["a", "b", "c", ".wh.a"]), min_size=1, max_size=3).map("/".join)
+foul = st.sampled_from(["../x", "/a", "b/../a", ".wh..wh..opq", "a/.wh..wh..opq", ".", "", "a//b/", "\udcff"])
+names = st.one_of(fair, fair, fair, fair, foul)
+kinds = st.sampled_from("000000111222255555555367gSxLKV")
 blocks = st.builds(
     lambda name, kind, data, link: entry(os.fsencode(name), kind, data, link=os.fsencode(link)),
     names,
@@ -370,7 +353,7 @@ blocks = st.builds(
     st.binary(max_size=600),
     names,
 )
-flips = st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=8)
+flips = st.one_of(st.just([]), st.lists(st.tuples(st.integers(0, 1 << 12), st.integers(0, 255)), max_size=3))
 
 
 @settings(
