@@ -75,6 +75,7 @@ class Record(TypedDict):
     keeper: int
     digest: str
     containers: list[ContainerRow]
+    networks: dict[str, str]
     slots: dict[str, dict[str, Any]]
     oneoffs: dict[str, dict[str, Any]]
 
@@ -95,6 +96,7 @@ def empty(stack: str) -> Record:
         keeper=0,
         digest="",
         containers=[],
+        networks={},
         slots={},
         oneoffs={},
     )
@@ -128,16 +130,16 @@ def read_record(paths: StackPaths) -> Record:
     if record is None:
         return empty(paths.run.name)
     if not is_locked(paths.life):
-        settle(record)
+        settle(record, paths.record.stat().st_mtime_ns)
     return record
 
 
-def settle(record: Record) -> None:
-    """Mark as ended what ended with its keeper or with the machine."""
+def settle(record: Record, at: int) -> None:
+    """Mark as ended what ended with its keeper or with the machine. `at`: when it was last seen, in ns."""
     for row in record["containers"]:
         if row["state"] in ("running", "paused", "restarting"):
             row["state"], row["exit_code"], row["pid"] = "exited", LOST, 0
-            row["health"] = ""
+            row["health"], row["finished_at"] = "", at
             row["reason"] = row["reason"] or "its keeper or the machine went down"
 
 

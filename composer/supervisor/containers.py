@@ -408,7 +408,7 @@ class Containers:
             if live.plan.alive:
                 live.change(state="exited", exit_code=137, finished_at=time.time_ns(), health=None)
                 live.reason, live.pid = "its keeper went down", 0
-                self.sweep(live)
+            self.sweep(live)
             return
         live.pid = entry["pid"]
         if entry.get("exit"):

@@ -132,6 +132,7 @@ class Core:
         if self.loop.desired is None and not self.world.containers:
             return
         self.record["containers"] = [row(live) for live in self.world.containers.values()]
+        self.record["networks"] = {name: state.digest for name, state in self.world.networks.items()}
         self.record["slots"] = self.kept_slots
         self.record["oneoffs"] = {name: to_json(service) for name, service in self.oneoffs.items()}
         try:
@@ -186,11 +187,11 @@ class Core:
         listing = await self.keeper.call("list")
         known = {entry["id"]: entry for entry in listing["containers"] if entry["kind"] == "container"}
         if stored is not None:
-            boot = boot_id()
-            if stored["boot"] != boot or not known:
-                settle(stored)
+            if (stored["boot"], stored["keeper"]) != (boot_id(), os.getppid()):
+                settle(stored, self.here.record.stat().st_mtime_ns)
+                self.loop.held = True
             self.record = stored
-            self.kept_slots = stored["slots"]
+            self.kept_slots, self.net.digests = stored["slots"], stored["networks"]
             self.oneoffs = {name: from_json(Service, data) for name, data in stored["oneoffs"].items()}
             for entry in stored["containers"]:
                 live = live_of(entry)

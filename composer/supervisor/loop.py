@@ -62,6 +62,8 @@ class Loop:
         self.parallel = 0
         self.blocked: tuple[Blocked, ...] = ()
         self.ended = False
+        self.held = False
+        """After a loss of everything nothing is begun again before somebody asks for something."""
         self._woken = anyio.Event()
 
     def wake(self) -> None:
@@ -73,6 +75,7 @@ class Loop:
         if operation.options.goal in ("down", "stop", "rm") and self.operation is not None:
             self.operation.superseded = operation.options.goal
         self.queue.append(operation)
+        self.held = False
         self.wake()
 
     async def run(self) -> None:
@@ -102,7 +105,7 @@ class Loop:
 
     async def _look(self, tasks: TaskGroup) -> float:
         """One pass. Seconds until the next one, if nothing wakes the loop before."""
-        if self.desired is None:
+        if self.desired is None or self.held:
             return IDLE
         operation = self.operation
         options = operation.options if operation else self.keep

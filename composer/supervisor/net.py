@@ -48,6 +48,8 @@ class Net:
         self.dirty = False
         self.published: tuple[list[NetworkRecord], list[PublishedPort]] | None = None
         self.records: dict[str, NetworkRecord] = {}
+        self.digests: dict[str, str] = {}
+        """Of networks, as the record has them."""
 
     def look(self, names: Iterable[str]) -> None:
         """What of these networks exists on the host, for planning."""
@@ -65,7 +67,7 @@ class Net:
             name=record.name,
             key=key or (old.key if old else ""),
             owner=record.owner,
-            digest=digest or (old.digest if old else ""),
+            digest=digest or (old.digest if old else self.digests.get(record.name, "")),
         )
 
     def ensure(self, network: Network, digest: str) -> None:

@@ -145,7 +145,7 @@ class Ops:
         core = self.core
         limit = request.fields.get("wait_timeout")
         assert core.loop.desired is not None
-        services = select(core.loop.desired, core.world.observed(), options)
+        services = select(core.loop.desired, core.world.observed(), options).chosen
         with anyio.move_on_after(float(limit) if limit else None):
             while True:
                 lives = [
@@ -240,6 +240,9 @@ class Ops:
         lives = [self.core.live(name) for name in request.fields.get("containers") or ()]
         if not lives:
             raise NotFoundError("no containers to wait for")
+        if request.fields.get("all"):
+            while any(live.plan.alive for live in lives):
+                await self.core.pulse()
         code = await self.end_of(lives)
         ended = next(live for live in lives if not live.plan.alive)
         return {"container": ended.name, "exit": code}

@@ -1,0 +1,149 @@
+"""`composer logs`: what containers printed, merged by time, from disk; with -f also what comes."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from composer.cli import common
+from composer.cli.client import Supervisor
+from composer.cli.context import Context
+from composer.cli.grammar import Flag, Verb
+from composer.cli.render.prefix import prefixes
+from composer.errors import ComposerError, NotFoundError, UsageError
+from composer.logs import Source, read
+from composer.logs import follow as following
+from composer.record import ContainerRow
+
+SECOND = 1_000_000_000
+UNITS = {"ms": 10**6, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86400 * SECOND}
+RELATIVE = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+
+VERB = Verb(
+    "logs",
+    "Show what containers printed",
+    (
+        Flag("follow", "bool", "Go on with what they print", "f"),
+        common.INDEX,
+        Flag("no-color", "bool", "No colours"),
+        Flag("no-log-prefix", "bool", "No names before the lines"),
+        Flag(
+            "since",
+            "str",
+            "From this time on: 2026-01-31T13:00:00Z, or 10m for ten minutes ago",
+            metavar="TIME",
+        ),
+        Flag("tail", "str", "Only so many last lines of each container", "n", default="all", metavar="LINES"),
+        Flag("timestamps", "bool", "Times before the lines", "t"),
+        Flag("until", "str", "Up to this time", metavar="TIME"),
+    ),
+    (common.SERVICES,),
+    examples=(
+        ("logs -f --tail 20 web", "the last lines, and what comes"),
+        ("logs --since 5m", "of five minutes"),
+    ),
+)
+
+
+def run(
+    context: Context,
+    *,
+    follow: bool,
+    index: int | None,
+    no_color: bool,
+    no_log_prefix: bool,
+    since: str,
+    tail: str,
+    timestamps: bool,
+    until: str,
+    service: list[str],
+) -> int:
+    colour = context.colour and not no_color
+    options: dict[str, Any] = {"tail": lines(tail), "since_ns": moment(since), "timestamps": timestamps}
+
+    def sources() -> list[Source]:
+        rows = chosen(context, service, index)
+        labels = prefixes([row["name"] for row in rows], context.stack_name, colour)
+        place = context.stack_paths.log
+        return [Source(str(place(r["name"])), b"" if no_log_prefix else labels[r["name"]]) for r in rows]
+
+    supervisor = Supervisor.connect(context.stack_paths) if follow else None
+    if supervisor is None:
+        write(read(sources(), until_ns=moment(until), **options))
+        return 0
+
+    def again() -> list[Source]:
+        context.__dict__.pop("record", None)
+        return sources()
+
+    reading, writing = os.pipe()
+    names = [row["name"] for row in chosen(context, service, index)]
+    threading.Thread(target=await_end, args=(supervisor, names, writing), daemon=True).start()
+    write(following(context.stack_paths.logs, again, reading, **options))
+    return 0
+
+
+def await_end(supervisor: Supervisor, names: list[str], writing: int) -> None:
+    """Tell through a pipe when the last of the containers has ended, or the stack is gone."""
+    try:
+        supervisor.call("wait", containers=names, all=True)
+    except ComposerError:
+        pass
+    os.write(writing, b"x")
+
+
+def write(chunks: Iterable[bytes]) -> None:
+    """To standard output, as it comes."""
+    sys.stdout.flush()
+    for chunk in chunks:
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(1, view) :]
+
+
+def chosen(context: Context, services: Sequence[str], index: int | None) -> list[ContainerRow]:
+    """Containers whose logs are meant, oldest first. Raises NotFoundError for a service that never was."""
+    rows = context.record["containers"]
+    known = {row["service"] for row in rows}
+    unknown = [name for name in services if name not in known]
+    if unknown and not set(unknown) <= set(context.project.services):
+        raise NotFoundError(f"no such service: {', '.join(unknown)}")
+    return [
+        row
+        for row in rows
+        if (not services or row["service"] in services) and index in (None, 0, row["number"])
+    ]
+
+
+def lines(text: str) -> int | None:
+    """`all` is None. Raises UsageError."""
+    if text in ("all", "-1"):
+        return None
+    if not text.isdigit():
+        raise UsageError(f"--tail: {text!r} is not a number of lines", hint="a number, or all")
+    return int(text)
+
+
+def moment(text: str, now: int | None = None) -> int | None:
+    """`10m` (ago), `1700000000`, or RFC 3339 (local time without a zone), in ns since the epoch."""
+    if not text:
+        return None
+    if RELATIVE.fullmatch(text):
+        parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
+        return (now or time.time_ns()) - sum(int(float(number) * UNITS[unit]) for number, unit in parts)
+    if re.fullmatch(r"\d+(\.\d{1,9})?", text):
+        whole, _, part = text.partition(".")
+        return int(whole) * SECOND + int(part.ljust(9, "0") or 0)
+    from datetime import datetime
+
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * SECOND)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no time", hint="10m for ten minutes ago, or 2026-01-31T13:00:00Z"
+        ) from None

@@ -1,0 +1,28 @@
+"""Which container a command means: a service and, if there are several, an index."""
+
+from __future__ import annotations
+
+from composer.cli.context import Context
+from composer.errors import ComposerError, NotFoundError
+from composer.record import ContainerRow
+
+RUNNING = ("running", "paused")
+
+
+def container(
+    context: Context, service: str, index: int | None = None, *, running: bool = True
+) -> ContainerRow:
+    """The container of `service` with number `index`, or the first. Raises NotFoundError, ComposerError."""
+    rows = [r for r in context.record["containers"] if r["service"] == service and not r["oneoff"]]
+    if not rows:
+        known = sorted({row["service"] for row in context.record["containers"]})
+        raise NotFoundError(
+            f'service "{service}" is not running', hint=f"there are {', '.join(known)}" if known else None
+        )
+    chosen = [row for row in rows if index in (None, 0) or row["number"] == index]
+    if not chosen:
+        raise NotFoundError(f'service "{service}" has no container number {index}')
+    chosen.sort(key=lambda row: (row["state"] not in RUNNING, row["number"]))
+    if running and chosen[0]["state"] not in RUNNING:
+        raise ComposerError(f'service "{service}" is not running', hint=f"`composer start {service}`")
+    return chosen[0]
