@@ -36,15 +36,19 @@ _AMBIENT_RAISE, _AMBIENT_CLEAR = 2, 4
 def resolve(add: Sequence[str], drop: Sequence[str], privileged: bool) -> list[str]:
     """The capabilities of a service with `cap_add` and `cap_drop`, in the order of numbers.
 
-    Names may lack `CAP_` and be in any case; ALL adds or drops everything. `drop: [ALL]` leaves what is
-    added by name, `add: [ALL]` what is not dropped by name; of a name in both, dropping wins. Raises
-    ValueError for unknown names.
+    Names may lack `CAP_` and be in any case; ALL is everything. As Docker has it: adding ALL gives all but
+    what is dropped by name, dropping ALL leaves what is added by name, and of a name in both the adding
+    counts otherwise. Raises ValueError for unknown names.
     """
     added, dropped = [{_name(word) for word in words} for words in (add, drop)]
     if privileged:
         return list(NAMES)
-    chosen = set(NAMES) if "ALL" in added else set() if "ALL" in dropped else set(DEFAULT)
-    chosen = (chosen | (added - {"ALL"})) - dropped
+    if "ALL" in added:
+        chosen = set(NAMES) - dropped
+    elif "ALL" in dropped:
+        chosen = added
+    else:
+        chosen = set(DEFAULT) - dropped | added
     return [name for name in NAMES if name in chosen]
 
 

@@ -44,7 +44,7 @@ def test_default_is_dockers() -> None:
         (["ALL"], [], False, NAMES),
         (["ALL"], ["SYS_ADMIN"], False, [name for name in NAMES if name != "CAP_SYS_ADMIN"]),
         (["ALL"], ["ALL"], False, NAMES),
-        (["KILL"], ["KILL"], False, [name for name in DEFAULT if name != "CAP_KILL"]),
+        (["KILL"], ["KILL"], False, DEFAULT),
         ([], ["ALL"], True, NAMES),
     ],
 )
