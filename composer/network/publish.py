@@ -10,7 +10,7 @@ from composer.network import registry
 from composer.network.conntrack import Flow, forget_udp
 from composer.network.lifecycle import remove_networks
 from composer.network.netlink import NETLINK_NETFILTER, Netlink
-from composer.network.nft import apply, rules
+from composer.network.nft import apply, neighbours, rules
 from composer.network.nft.rules import Bridge, PublishedPort
 from composer.network.ports import is_local
 from composer.network.registry import NetworkRecord
@@ -32,7 +32,9 @@ def publish(
     """
     ports = list(ports)
     before = apply.udp_ports(socket, rules.table_name(stack_name))
-    apply.replace(socket, rules.table(stack_name, map(_bridge, _bridged(networks)), ports))
+    bridges = [_bridge(record) for record in networks if record.driver == "bridge"]
+    apart = neighbours.let_through(socket, stack_name, (bridge.name for bridge in bridges))
+    apply.replace(socket, rules.table(stack_name, bridges, ports, apart))
     _forget_udp(socket, before, ports)
 
 
@@ -53,6 +55,7 @@ def _forget_udp(socket: Netlink, before: set[int], ports: Iterable[PublishedPort
 def unpublish(socket: Netlink, stack_name: str) -> None:
     """Take the stack's table away; no error when there is none."""
     before = apply.udp_ports(socket, rules.table_name(stack_name))
+    neighbours.let_through(socket, stack_name, ())
     apply.delete(socket, rules.table_name(stack_name))
     _forget_udp(socket, before, ())
 
@@ -67,10 +70,6 @@ def teardown(paths: Paths, stack_name: str) -> None:
         unpublish(socket, stack_name)
     registry.keep_only(paths, stack_name, ())
     remove_networks(paths, [record for record in registry.networks(paths) if record.owner == stack_name])
-
-
-def _bridged(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
-    return [record for record in networks if record.driver == "bridge"]
 
 
 def _bridge(record: NetworkRecord) -> Bridge:

@@ -46,6 +46,7 @@ class Space:
     """A network namespace kept by a sleeping process: a container, or another host."""
 
     ended = False
+    directory: Path
 
     def __init__(self) -> None:
         ready, done = os.pipe()
@@ -96,6 +97,12 @@ class Space:
             raw.bind((interface, protocol))
             raw.send(to + self.mac(interface) + protocol.to_bytes(2, "big") + packet)
 
+    def scratch(self, name: str, content: str) -> Path:
+        """A file for a command to read; gone with the test."""
+        path = self.directory / name
+        path.write_text(content)
+        return path
+
     def end(self) -> None:
         if self.ended:
             return
@@ -111,7 +118,8 @@ class Space:
 class Host(Space):
     """The namespace the test itself is in."""
 
-    def __init__(self, make: Callable[[], Space]) -> None:
+    def __init__(self, make: Callable[[], Space], directory: Path) -> None:
+        self.directory = directory
         self.pid = os.getpid()
         self.namespace = os.open(SELF, os.O_RDONLY | os.O_CLOEXEC)
         self.netlink = Netlink()
@@ -159,7 +167,7 @@ def _end(spaces: list[Space]) -> None:
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
+def host(tmp_path: Path) -> Iterator[Host]:
     """A fresh network namespace, entered; `host.space()` makes more of them."""
     outside = os.open(SELF, os.O_RDONLY | os.O_CLOEXEC)
     _check(_LIBC.unshare(_NEWNET))
@@ -172,7 +180,7 @@ def host() -> Iterator[Host]:
     with ExitStack() as stack:
         stack.callback(os.close, outside)
         stack.callback(lambda: _check(_LIBC.setns(outside, _NEWNET)))
-        this = Host(make)
+        this = Host(make, tmp_path)
         stack.callback(this.end)
         stack.callback(_end, spaces)
         yield this

@@ -10,12 +10,23 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 
-from composer.network.netlink import CREATE, Message, attribute, attributes, be32, nested, string
+from composer.network.netlink import (
+    APPEND,
+    CREATE,
+    Message,
+    attribute,
+    attributes,
+    be32,
+    be64,
+    nested,
+    string,
+)
 
-INET = 1
+INET, IP, IP6, NETDEV = 1, 2, 10, 5
 DROP, ACCEPT = 0, 1
 HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 _SUBSYSTEM = 10 << 8
+_GET_CHAIN, _GET_RULE, _DELETE_RULE = 4, 7, 8
 _NEW_TABLE, _GET_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE, _NEW_SET, _NEW_ELEMENT, _GET_ELEMENT = (
     0,
     1,
@@ -141,6 +152,17 @@ def dnat(family: int, address: int, port: int) -> bytes:
     )
 
 
+def counter() -> bytes:
+    return _expression("counter", be64(1, 0), be64(2, 0))
+
+
+def comment(text: str) -> bytes:
+    """A remark as iptables keeps it (xt_comment), which it shows to people; at most 255 bytes."""
+    return _expression(
+        "match", string(1, "comment"), be32(2, 0), attribute(3, text.encode()[:255].ljust(256, b"\0"))
+    )
+
+
 def masquerade() -> bytes:
     return _expression("masq")
 
@@ -219,9 +241,26 @@ def add_chain(table: str, name: str, kind: str, hook: str, priority: int) -> Mes
     return _message(_NEW_CHAIN, f"adding nftables chain {table} {name}", *parts)
 
 
-def add_rule(table: str, chain: str, code: bytes, text: str) -> Message:
+def add_rule(table: str, chain: str, code: bytes, text: str, family: int = INET) -> Message:
+    """At the end of the chain."""
     parts = (string(1, table), string(2, chain), nested(4, code))
-    return _message(_NEW_RULE, f"adding nftables rule “{text}”", *parts, flags=CREATE | 0x800)
+    what = f"adding nftables rule “{text}”"
+    return _message(_NEW_RULE, what, *parts, flags=CREATE | APPEND, family=family)
+
+
+def delete_rule(table: str, chain: str, handle: int, family: int) -> Message:
+    parts = (string(1, table), string(2, chain), be64(3, handle))
+    return _message(_DELETE_RULE, f"deleting a rule of {table} {chain}", *parts, flags=0, family=family)
+
+
+def list_chains() -> tuple[int, bytes]:
+    """Message type and body of a dump of all chains."""
+    return _SUBSYSTEM | _GET_CHAIN, struct.pack("=BBH", 0, 0, 0)
+
+
+def list_rules(family: int, table: str, chain: str) -> tuple[int, bytes]:
+    body = struct.pack("=BBH", family, 0, 0) + string(1, table) + string(2, chain)
+    return _SUBSYSTEM | _GET_RULE, body
 
 
 def add_set(table: str, name: str, number: int, kinds: tuple[str, ...], data: tuple[str, ...]) -> Message:

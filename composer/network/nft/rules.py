@@ -158,6 +158,8 @@ _FIXED = (
             _rule(_ESTABLISHED, _ACCEPT),
             _rule(_between("talkative"), _ACCEPT),
             _rule(_from("internal"), _DROP),
+            _rule(_from("bridges"), _to("apart"), _DNATED, _ACCEPT),
+            _rule(_from("bridges"), _to("apart"), _DROP),
             _rule(_to("bridges"), _DNATED, _ACCEPT),
             _rule(_to("bridges"), _DROP),
         ),
@@ -196,14 +198,19 @@ def table_name(stack: str) -> str:
     return f"composer-{stack}"
 
 
-def table(stack: str, bridges: Iterable[Bridge], ports: Iterable[PublishedPort]) -> Table:
-    """The whole table of a stack."""
+def table(
+    stack: str, bridges: Iterable[Bridge], ports: Iterable[PublishedPort], apart: Iterable[str] = ()
+) -> Table:
+    """The whole table of a stack. `apart` are bridges of others that our containers are to be kept from."""
     bridges = sorted(bridges, key=lambda bridge: bridge.name)
     ports = list(ports)
     maps = [found for found in _maps(ports) if found.elements]
     udp = {port.host_port for port in ports if port.protocol == "udp"}
+    others = Set("apart", ("ifname",), (), tuple(((name,), ()) for name in sorted(apart)))
     noted = Set(UDP_PORTS, ("inet_service",), (), tuple(((port,), ()) for port in sorted(udp)))
-    return Table(table_name(stack), (*_sets(bridges), noted, *maps), _chains({found.name for found in maps}))
+    return Table(
+        table_name(stack), (*_sets(bridges), others, noted, *maps), _chains({found.name for found in maps})
+    )
 
 
 def leads_to(ports: Iterable[PublishedPort], protocol: str) -> dict[tuple[str, int], tuple[str, int]]:
