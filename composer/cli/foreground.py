@@ -1,7 +1,7 @@
 """`up` without -d: the output of containers as it comes, until all have ended or Ctrl-C stops them.
 
-The wish is sent from a thread of its own, and events are heard by another; this thread shows logs. Ctrl-C once
-stops gracefully, twice kills.
+The wish is sent from a thread of its own, and events are heard by another; this thread shows logs. Ctrl-C
+once stops gracefully, twice kills.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from composer.errors import ComposerError, PeerLostError
 from composer.logs import Source, follow
 
 INTERRUPTED = 130
+ABORTS = ("abort_on_container_exit", "exit_code_from", "abort_on_container_failure")
 
 
 class Foreground:
@@ -64,9 +65,8 @@ class Foreground:
     def apply(self, supervisor: Supervisor, options: dict[str, Any]) -> None:
         """Send the wish; its progress is shown until the first container has started."""
         context = self.context
-        shown = display(
-            context.options.get("progress", "auto"), title="Running", ansi=context.options["ansi"]
-        )
+        ways = context.options
+        shown = display(ways["progress"], title="Running", ansi=ways["ansi"])
         heard = wish.shower(shown, explain=self.flags["explain"])
 
         def until_started(frame: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ class Foreground:
                 "apply",
                 until_started,
                 options=options,
-                parallel=context.options.get("parallel", -1),
+                parallel=ways["parallel"],
             )
             wish.report(answer)
         except ComposerError as error:
@@ -127,12 +127,8 @@ class Foreground:
         with self.lock:
             failed = any(code for _, code in self.exits.values())
             over = self.applied and not self.running and not self.restarting()
-            if (
-                self.error
-                or over
-                or (self.exits and aborts)
-                or (failed and flags["abort_on_container_failure"])
-            ):
+            aborted = (self.exits and aborts) or (failed and flags["abort_on_container_failure"])
+            if self.error or over or aborted:
                 self.finish()
 
     def restarting(self) -> bool:
@@ -180,17 +176,12 @@ class Foreground:
 
     def ended(self) -> int:
         """The exit code once the output has ended; stops the rest if a flag asked for that."""
-        flags = self.flags
-        aborting = (
-            flags["abort_on_container_exit"] or flags["exit_code_from"] or flags["abort_on_container_failure"]
-        )
-        if not aborting:
+        if not any(self.flags[name] for name in ABORTS):
             return 0
         self.stop("Aborting on container exit...")
-        if flags["exit_code_from"]:
-            return next(
-                (code for service, code in self.exits.values() if service == flags["exit_code_from"]), 0
-            )
+        wanted = self.flags["exit_code_from"]
+        if wanted:
+            return next((code for service, code in self.exits.values() if service == wanted), 0)
         return self.first[1] if self.first else 0
 
     def stop(self, text: str) -> None:
@@ -204,7 +195,7 @@ class Foreground:
 
 
 def shown_services(context: Context, services: Sequence[str], flags: dict[str, Any]) -> set[str]:
-    """Whose output is shown: --attach, else the named ones (with their dependencies if asked for), else all."""
+    """Whose output is shown: --attach, else the named ones (their dependencies if asked for), else all."""
     data = context.project.stack_data["services"]
     chosen = set(flags["attach"] or services or data)
     if flags["attach_dependencies"] or not services:

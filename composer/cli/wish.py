@@ -1,10 +1,11 @@
-"""A wish for the stack: sent to its supervisor, its progress shown, its failures told. For up, down, stop …"""
+"""A wish for the stack: sent to its supervisor, its progress shown, its failures told."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -120,6 +121,7 @@ def carry_out(
     start: bool = True,
     files: bool = True,
     explain: bool = False,
+    dry_run: bool = False,
     **more: Any,
 ) -> int:
     """Send the wish and show it until it is fulfilled. Raises Failed with every cause.
@@ -127,6 +129,8 @@ def carry_out(
     `start`: make a supervisor when nothing runs. `files`: the wish is about the stack of the files; otherwise
     about the stack as it was last brought up.
     """
+    if dry_run:
+        return rehearse(context, options)
     paths = context.stack_paths
     supervisor = Supervisor.start(paths) if start else Supervisor.connect(paths)
     if supervisor is None:
@@ -148,6 +152,15 @@ def carry_out(
         finally:
             shown.close()
     return report(answer)
+
+
+def rehearse(context: Context, options: Mapping[str, Any]) -> int:
+    """Show what would be done, in Docker Compose's form; nothing is."""
+    from composer.cli.predict import predict
+
+    for subject, action, because in predict(context, dict(options)):
+        print(f"DRY-RUN MODE -  {subject}  {action}: {because}", file=sys.stderr)
+    return 0
 
 
 def report(answer: Mapping[str, Any]) -> int:

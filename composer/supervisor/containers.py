@@ -226,7 +226,7 @@ class Containers:
     async def execute(
         self, live: Live, wanted: Mapping[str, Any], fds: Mapping[str, int]
     ) -> tuple[Running, dict[str, int]]:
-        """Run a process in a container. Raises when it cannot be started, with the exit code that Docker has."""
+        """Run a process in a container. Raises, with Docker's exit code, when it cannot be started."""
         if not live.plan.alive:
             raise ComposerError(f"container {live.name} is not running")
         if live.plan.state == "paused":

@@ -5,7 +5,6 @@ Lives in one event loop. After a crash `Core.recover` rebuilds everything from t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,12 +20,13 @@ from anyio.abc import TaskGroup
 from composer.disk import read_json, write_json
 from composer.errors import ComposerError, NotFoundError
 from composer.keeper.launch import address
-from composer.model.digest import dump, from_json, load_stack, service_digests, to_json
+from composer.model.digest import from_json, load_stack, service_digests, to_json
 from composer.model.stack import Service, Stack
 from composer.paths import Paths, StackPaths
 from composer.plan.options import Desired
 from composer.record import Record, boot_id, empty, settle, stored_record, write_record
 from composer.supervisor.containers import Containers
+from composer.supervisor.desires import network_digests
 from composer.supervisor.events import Events
 from composer.supervisor.images import Images
 from composer.supervisor.keeperlink import KeeperLink
@@ -228,11 +228,6 @@ class Core:
         self.loop.ended = True
         self.loop.wake()
         self.tasks.cancel_scope.cancel()
-
-
-def network_digests(stack: Stack) -> dict[str, str]:
-    """What a change of means that a network has to be made anew."""
-    return {key: hashlib.sha256(dump(network)).hexdigest() for key, network in stack.networks.items()}
 
 
 def connect(run: Path, name: str) -> socket.socket:

@@ -241,7 +241,7 @@ def partner(core: Core, mode: str) -> Live:
 
 
 def small_files(run: Path, live: Live, service: Service, place: Place) -> dict[str, str]:
-    """/etc/hosts, /etc/hostname and /etc/resolv.conf, for containers with a network of their own or the host's."""
+    """/etc/hosts, /etc/hostname and /etc/resolv.conf; none for a container on another one's network."""
     mode = service.network_mode
     if mode.startswith(namespaces.SHARED):
         return {}

@@ -4,43 +4,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import anyio
 
-from composer.errors import ComposerError, NotFoundError, UsageError
+from composer.errors import ComposerError, NotFoundError
 from composer.model.stack import FrozenMap, Stack
-from composer.plan.actions import Action, describe
-from composer.plan.options import GOALS, Options
+from composer.plan.actions import Action
+from composer.plan.options import Options
 from composer.plan.partition import select
 from composer.plan.predict import simulate
 from composer.supervisor.api import Handler, Request
 from composer.supervisor.core import Core
+from composer.supervisor.desires import options_of
+from composer.supervisor.forecast import told
 from composer.supervisor.loop import Operation
 from composer.supervisor.words import progress
 from composer.supervisor.world import Live
 
-PLAIN_OPTIONS = (
-    "goal", "no_deps", "no_start", "force_recreate", "no_recreate", "always_recreate_deps", "renew_anon_volumes",
-    "remove_orphans", "build", "no_build", "pull", "timeout", "volumes", "images",
-)  # fmt: skip
 Readiness = Literal["ready", "failed", "pending"]
-
-
-def options_of(given: dict[str, Any]) -> Options:
-    """Options from JSON. Raises UsageError."""
-    if given.get("goal") not in GOALS:
-        raise UsageError(f"there is no goal {given.get('goal')!r}")
-    unknown = given.keys() - {*PLAIN_OPTIONS, "services", "scale"}
-    if unknown:
-        raise UsageError(f"unknown options: {', '.join(sorted(unknown))}")
-    return Options(
-        since=time.time_ns(),
-        services=tuple(given.get("services") or ()),
-        scale=FrozenMap(given.get("scale") or {}),
-        **{name: given[name] for name in PLAIN_OPTIONS if given.get(name) is not None},
-    )
 
 
 class Ops:
@@ -138,7 +120,7 @@ class Ops:
             actions = simulate(core.loop.desired, core.world.observed(), options, time.time_ns())
         finally:
             core.stack, core.loop.desired = before, desired
-        return {"actions": [[*progress_name(action), describe(action)] for action in actions]}
+        return {"actions": told(actions)}
 
     async def until_ready(self, request: Request, options: Options) -> list[list[str]]:
         """Wait until every selected container runs and is healthy, or has done its work. Failures, named."""
@@ -260,11 +242,6 @@ class Ops:
             raise ComposerError("the stack still runs")
         self.core.tasks.start_soon(self.core.leave)
         return {}
-
-
-def progress_name(action: Action) -> Iterable[str]:
-    frame = progress(action, "begin", "")
-    return (frame["id"], frame["text"])
 
 
 def readiness(live: Live) -> Readiness:

@@ -102,7 +102,7 @@ def drain_rest(descriptor: int, output: bytearray) -> bool:
 
 
 def end(pid: int) -> None:
-    """Kill the probe and what it started in its group. Not reaped by the keeper yet, so the pid is its own."""
+    """Kill the probe and its process group. The keeper has not reaped it yet, so the pid is its own."""
     for kill in (os.killpg, os.kill):
         try:
             kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Processes that are run in a running container: exec, probes, hooks. From what is wanted to an OCI process."""
+"""Processes in a running container (exec, probes, hooks): from what is wanted to an OCI process."""
 
 from __future__ import annotations
 

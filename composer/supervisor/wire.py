@@ -7,10 +7,10 @@ frames with `progress` or `event`, and in the end one with `ok` or `error`:
     {"id": 3, "ok": {...}, "fds": [...]}      or      {"id": 3, "error": {"message": ..., "hint": ...}}
 
     verb      does; answers when
-    apply     a wish: `options` (plan.options.Options as JSON), fd `stack` (the Stack as JSON), `digest`, `origin`
-              {working_dir, files, name_given}. Answers when nothing is left to do; with `wait` when all is running
-              and healthy, or `wait_timeout` seconds are over: {failures: [[instance, reason]]}
-    predict   the actions that `apply` with the same fields would carry out: `actions` [[description, cause]]
+    apply     a wish: `options` (plan.options.Options as JSON), fd `stack` (the Stack as JSON), `digest`,
+              `origin` {working_dir, files, name_given}. Answers when nothing is left to do; with `wait` when
+              all is running and healthy, or `wait_timeout` s are over: {failures: [[instance, reason]]}
+    predict   what `apply` with the same fields would do: `actions` [[subject, action, cause]]
     exec      a process in `container`: `process` {args, env, user, cwd, tty, privileged, detach};
               fds stdin, stdout, stderr. `ok` {pid} and fd tty once it runs, then event {exit: code}
     run       a one-off container of `service`: `overrides`; answers {container} once it exists
