@@ -55,7 +55,7 @@ def _environment(
                     "create it, or set `required: false`",
                 )
             continue
-        if entry.get("format", "raw") != "raw":
+        if entry.get("format", "") not in ("", ".env", "raw"):
             where = ("services", name, "env_file", index)
             message = f"the format `{entry['format']}` is unknown"
             reading.complain(message, reading.origins.place(where), where, "leave it out, or write raw")

@@ -91,6 +91,7 @@ def _list(value: Any, node: fields.Node, wrong: Wrong, path: Path) -> Any:
 
 _SPECIAL = re.compile(r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
 _NOT_PLAIN = re.compile(r"\A(?:[-?:](?: |\Z)|[#,\[\]{}&*!|>'\"%@` ]|---|\.\.\.)|:(?: |\Z)| #| \Z")
+_WIDTH = 80
 _OLD_WORDS = {
     form for word in ("y", "yes", "on", "n", "no", "off") for form in (word, word.title(), word.upper())
 }
@@ -110,7 +111,7 @@ def _yaml_map(value: dict[str, Any], indent: str, lines: list[str], first: str) 
     for key, item in value.items():
         lead = first or indent
         first = ""
-        _yaml_item(item, f"{lead}{_scalar_text(key, indent)}:", indent, lines)
+        _yaml_item(item, f"{lead}{_line_text(key)}:".replace("$", "$$"), indent, lines)
 
 
 def _yaml_item(item: Any, head: str, indent: str, lines: list[str]) -> None:
@@ -122,7 +123,7 @@ def _yaml_item(item: Any, head: str, indent: str, lines: list[str]) -> None:
         lines.append(f"{head} []" if not item else head)
         _yaml_list(item, indent + "  ", lines, "")
     else:
-        lines.append(f"{head} {_scalar_text(item, indent)}")
+        lines.append(_yaml_scalar(f"{head} ", item, indent))
 
 
 def _yaml_list(value: list[Any], indent: str, lines: list[str], first: str) -> None:
@@ -136,38 +137,60 @@ def _yaml_list(value: list[Any], indent: str, lines: list[str], first: str) -> N
         elif isinstance(item, dict | list):
             lines.append(lead + ("{}" if isinstance(item, dict) else "[]"))
         else:
-            lines.append(lead + _scalar_text(item, indent))
+            lines.append(_yaml_scalar(lead, item, indent))
 
 
-def _scalar_text(value: Any, indent: str) -> str:
-    if isinstance(value, Timestamp):
-        return value
-    if isinstance(value, str):
-        return _string_text(value, indent)
+def _yaml_scalar(lead: str, value: Any, indent: str) -> str:
+    """The line (or lines) of a value; `lead` is what stands before it, with every $ doubled already."""
+    if isinstance(value, str) and not isinstance(value, Timestamp):
+        text = _string_text(value, indent)
+        if len(lead) + len(text) > _WIDTH and "\n" not in text:
+            text = _folded(text, len(lead.replace("$$", "$")), indent + "  ")
+        return lead + text.replace("$", "$$")
     if value is None:
-        return "null"
+        return f"{lead}null"
     if isinstance(value, bool):
-        return "true" if value else "false"
-    return units.float_text(value) if isinstance(value, float) else str(value)
+        return f"{lead}true" if value else f"{lead}false"
+    return lead + (units.float_text(value) if isinstance(value, float) else str(value))
+
+
+def _folded(text: str, column: int, indent: str) -> str:
+    """A line beyond the width breaks at its next single space."""
+    quote = text[0] if text[0] in "'\"" else ""
+    chars: list[str] = []
+    for i, char in enumerate(text):
+        alone = char == " " and text[i - 1] != " " and (text[i + 1] != " " or quote == '"')
+        if alone and column > _WIDTH and not (quote and (i == 1 or i == len(text) - 2)):
+            chars.append(f"\n{indent}" + ("\\" if text[i + 1] == " " else ""))
+            column = len(indent)
+        else:
+            chars.append(char)
+            column += 1
+    return "".join(chars)
 
 
 def _string_text(text: str, indent: str) -> str:
     if "\n" in text:
-        double = " \n" in text or text[-1] == " " or _SPECIAL.search(text)
-        return _double_quoted(text) if double else _block_text(text.replace("$", "$$"), indent)
+        double = " \n" in text or text[-1] == " " or text.isspace() or _SPECIAL.search(text)
+        return _double_quoted(text) if double else _block_text(text, indent)
     return _line_text(text)
 
 
 @lru_cache(maxsize=4096)
 def _line_text(text: str) -> str:
-    """Text without line breaks: plain where YAML would read it back as the same text, else quoted."""
+    """Text on one line: plain where YAML would read it back as the same text, else quoted."""
     read = scalar(text)
-    if "\t" in text or not isinstance(read, str) or isinstance(read, Timestamp) or _SPECIAL.search(text):
+    if (
+        "\t" in text
+        or "\n" in text
+        or not isinstance(read, str)
+        or isinstance(read, Timestamp)
+        or _SPECIAL.search(text)
+    ):
         return _double_quoted(text)
-    escaped = text.replace("$", "$$")
     if text in _OLD_WORDS or text == "<<" or _BASE_60.match(text) or _NOT_PLAIN.search(text):
-        return "'" + escaped.replace("'", "''") + "'"
-    return escaped
+        return "'" + text.replace("'", "''") + "'"
+    return text
 
 
 def _double_quoted(text: str) -> str:
@@ -182,7 +205,7 @@ def _double_quoted(text: str) -> str:
             )
         else:
             chars.append(char)
-    return '"' + "".join(chars).replace("$", "$$") + '"'
+    return '"' + "".join(chars) + '"'
 
 
 def _block_text(text: str, indent: str) -> str:
@@ -207,11 +230,14 @@ def json_text(config: dict[str, Any]) -> str:
 
 def _json_form(config: dict[str, Any]) -> dict[str, Any]:
     """Extensions only at the top, no models, and some things are there even when they say nothing."""
-    form = {key: _json_value(config[key]) for key in sorted(config) if key != "models"}
+    table = fields.tree()
+    form = {
+        key: _json_value(config[key], table.children.get(key)) for key in sorted(config) if key != "models"
+    }
     for section in ("services", "networks", "volumes", "secrets", "configs"):
         if section in form:
             form[section] = {name: _without_extensions(form[section][name]) for name in sorted(form[section])}
-    service, network = (fields.tree().children[key].any for key in ("services", "networks"))
+    service, network = (table.children[key].any for key in ("services", "networks"))
     assert service is not None and network is not None
     form["services"] = {name: _json_service(one, service) for name, one in form.get("services", {}).items()}
     for name, one in form.get("networks", {}).items():
@@ -248,12 +274,14 @@ def _json_service(service: dict[str, Any], node: fields.Node) -> dict[str, Any]:
     return service
 
 
-def _json_value(value: Any) -> Any:
-    """Go writes whole numbers without a fraction."""
+def _json_value(value: Any, node: fields.Node | None) -> Any:
+    """Keys of mappings sorted by code point, whole numbers without a fraction."""
     if isinstance(value, dict):
-        return {key: _json_value(item) for key, item in value.items()}
+        keys = value if node and node.children else sorted(value)
+        below = {key: node and (node.children.get(key) or node.any) for key in keys}
+        return {key: _json_value(value[key], below[key]) for key in keys}
     if isinstance(value, list):
-        return [_json_value(item) for item in value]
+        return [_json_value(item, node and node.any) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e21 else value
 
 

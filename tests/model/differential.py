@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from composer.errors import ComposerError
 from composer.model import output
 from composer.model.discover import discover
-from composer.model.load import load
+from composer.model.load import Request, load
 from composer.model.tree import Source
 
 
@@ -103,21 +103,24 @@ def _options(case: Case) -> argparse.Namespace:
     return parser.parse_args(case.options)
 
 
-def ours(case: Case) -> Verdict:
+def request(case: Case, given: dict[str, str]) -> Request:
     options = _options(case)
-    environment = {**_GIVEN, **case.environment, "PWD": str(case.file.parent.resolve())}
+    folder = str(case.file.parent.resolve())
+    return discover(
+        Disk(),
+        folder,
+        {**given, **case.environment, "PWD": folder},
+        file=options.file or [case.file.name],
+        profile=options.profile,
+        env_file=options.env_file,
+        project_name=options.project_name,
+        project_directory=options.project_directory,
+    ).request
+
+
+def ours(case: Case) -> Verdict:
     try:
-        request = discover(
-            Disk(),
-            str(case.file.parent.resolve()),
-            environment,
-            file=options.file or [case.file.name],
-            profile=options.profile,
-            env_file=options.env_file,
-            project_name=options.project_name,
-            project_directory=options.project_directory,
-        ).request
-        config = load(request, Disk()).config
+        config = load(request(case, _GIVEN), Disk()).config
     except ComposerError as error:
         return Verdict(refusal=error.message)
     return Verdict(output.yaml_text(config), output.json_text(config))

@@ -1,0 +1,67 @@
+"""Every file of the corpus: the valid ones load, and their output loaded again means the same; the invalid ones
+are refused with complaints that people can use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from composer.model import digest, output
+from composer.model.discover import discover
+from composer.model.load import Loaded, load
+from tests.model import differential
+from tests.model.differential import Case, Disk
+
+CORPUS = Path(__file__).parent / "corpus"
+ENVIRONMENT = {"HOME": "/home/user"}
+
+
+def cases(folder: str) -> list[Case]:
+    return list(differential.cases(CORPUS / folder))
+
+
+def name(case: Case) -> str:
+    return str(case.file.relative_to(CORPUS))
+
+
+def loaded(case: Case) -> Loaded:
+    return load(differential.request(case, ENVIRONMENT), Disk())
+
+
+@pytest.mark.parametrize("case", cases("valid"), ids=name)
+def test_output_loaded_again_means_the_same(case: Case, tmp_path: Path) -> None:
+    first = loaded(case)
+    printed = tmp_path / "printed.yaml"
+    printed.write_text(output.yaml_text(first.config), encoding="utf-8")
+    request = discover(
+        Disk(),
+        str(tmp_path),
+        ENVIRONMENT,
+        file=[str(printed)],
+        project_directory=first.stack.working_dir,
+        profile=["*"],
+        env_file=["/dev/null"],
+    ).request
+    second = load(request.replace(all_resources=True), Disk())
+    unsaid = {"files": (), "name_given": True}
+    assert second.config == first.config
+    assert _without_secrets(second.stack.replace(**unsaid)) == _without_secrets(first.stack.replace(**unsaid))
+
+
+def _without_secrets(stack: object) -> object:
+    """Contents that come from variables are not printed."""
+    data = digest.to_json(stack)
+    for section in ("secrets", "configs"):
+        for one in data.get(section, {}).values():
+            if one.get("environment"):
+                one.pop("content", None)
+    return data
+
+
+@pytest.mark.parametrize("case", cases("valid"), ids=name)
+def test_a_stack_survives_its_canonical_json(case: Case) -> None:
+    stack = loaded(case).stack
+    data = digest.dump(stack)
+    assert digest.load_stack(data) == stack
+    assert digest.dump(digest.load_stack(data)) == data
