@@ -1,4 +1,4 @@
-"""The text of /etc/hosts, /etc/hostname and /etc/resolv.conf in a container."""
+"""The text of /etc/hosts and /etc/hostname in a container."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from composer.errors import UsageError
 
-RESOLVER = "127.0.0.11"
 GATEWAY = "host-gateway"
 
 LOCAL = (
@@ -40,17 +39,6 @@ def hosts(
     names = (f"{hostname}.{domainname}", hostname) if domainname else (hostname,)
     rows += [(address, names) for address in addresses]
     return "".join(f"{address}\t{' '.join(found)}\n" for address, found in rows)
-
-
-def resolv_conf(servers: Iterable[str], search: Iterable[str] = (), options: Iterable[str] = ()) -> str:
-    lines = [f"nameserver {server}" for server in servers]
-    domains, words = list(search), list(options)
-    # A search list of "." means none at all.
-    if domains and domains != ["."]:
-        lines.append(f"search {' '.join(domains)}")
-    if words:
-        lines.append(f"options {' '.join(words)}")
-    return "".join(f"{line}\n" for line in lines)
 
 
 def hostname_file(hostname: str) -> str:

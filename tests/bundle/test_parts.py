@@ -178,10 +178,3 @@ def test_hosts_file() -> None:
     assert rows["10.0.0.2"] == "web.lan web"
     with pytest.raises(UsageError):
         files.hosts("web", extra={"host": ("host-gateway",)})
-
-
-def test_resolv_conf() -> None:
-    assert files.resolv_conf(["127.0.0.11"], ["lan", "x"], ["ndots:0"]) == (
-        "nameserver 127.0.0.11\nsearch lan x\noptions ndots:0\n"
-    )
-    assert files.resolv_conf(["127.0.0.11"], ["."]) == "nameserver 127.0.0.11\n"

@@ -166,7 +166,9 @@ def test_ulimits_and_the_limit_on_open_files() -> None:
 
 
 def test_security_options() -> None:
-    found = made(security_opt=("no-new-privileges", "apparmor=mine", "systempaths=unconfined"))
+    found = made(
+        security_opt=("no-new-privileges", "apparmor=mine", "systempaths=unconfined", "label:disable")
+    )
     assert found["process"]["noNewPrivileges"] is True
     assert found["process"]["apparmorProfile"] == "mine"
     assert "maskedPaths" not in found["linux"]

@@ -18,6 +18,7 @@ from composer.model.stack import (
     Service,
 )
 from composer.plan.actions import RemoveContainer, RunSteps
+from composer.plan.changes import CONSEQUENCES
 from composer.plan.health import Health
 from composer.plan.observed import ImageState, NetworkState, Observed, VolumeState
 from composer.plan.predict import predict, simulate
@@ -147,6 +148,10 @@ def test_fields_that_act_on_what_runs(field: str, value: Any) -> None:
     after = settled(newer, world, options(), NOW)
     assert container(after, "web-1").started_at == BEFORE
     assert plan(newer, after) == ""
+
+
+def test_the_table_of_consequences_names_fields_that_exist() -> None:
+    assert set(CONSEQUENCES) <= set(Service.__fields__)
 
 
 def test_a_newer_image_of_the_same_name_replaces() -> None:
