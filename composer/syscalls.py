@@ -42,3 +42,25 @@ def syncfs(descriptor: int) -> None:
     if _libc.syncfs(descriptor) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
+
+
+def mount(source: str, target: os.PathLike[str], kind: str, flags: int, data: str) -> None:
+    """mount(2)."""
+    arguments = (
+        os.fsencode(source),
+        os.fsencode(target),
+        kind.encode(),
+        ctypes.c_ulong(flags),
+        data.encode() or None,
+    )
+    if _libc.mount(*arguments) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), source)
+
+
+def unmount(target: os.PathLike[str]) -> None:
+    """umount2(2), lazily and without following a link. What is no mount point is left alone."""
+    if _libc.umount2(os.fsencode(target), 2 | 8) != 0:  # MNT_DETACH | UMOUNT_NOFOLLOW
+        error = ctypes.get_errno()
+        if error != 22:  # EINVAL: not mounted
+            raise OSError(error, os.strerror(error), os.fspath(target))

@@ -1,27 +1,41 @@
 """Named and anonymous volumes of this host: a folder each, with a record beside its data.
 
-<state>/volumes/<name>/_data         what containers see
-<state>/volumes/<name>/volume.json   driver, options, labels, the stack that made it
+<state>/volumes/<name>/_data what containers see <state>/volumes/<name>/volume.json driver, options, labels,
+the stack that made it <state>/volumes/<name>/filling there while `_data` is being filled from an image
+
+A volume exists when its record does. It goes by a rename, so that half of one is never seen and a later one
+of the same name never finds old data. Who uses it holds a shared lock on its folder; the kernel lets go of
+it with the last process.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
+import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from composer.disk import locked, read_json, write_json
-from composer.errors import ConflictError, NotFoundError, UsageError
-from composer.images.image import Image
+from composer.errors import ComposerError, ConflictError, NotFoundError, UsageError
+from composer.layered import Layered, copy
 from composer.model.stack import NOTHING, FrozenMap, Mount, Volume
 from composer.paths import Paths
-from composer.syscalls import open_in_root
+from composer.syscalls import open_in_root, unmount
 from composer.value import Value
+from composer.volumes.local import local_options, source
+
+if TYPE_CHECKING:
+    from composer.images.image import Image
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class VolumeRecord(Value):
@@ -38,12 +52,13 @@ class VolumeRecord(Value):
 
 
 class VolumeStore:
-    """Every change is made under the lock of the one volume; readers need none."""
+    """Every change is made under the lock of the host's volumes; readers need none."""
 
     def __init__(self, paths: Paths) -> None:
         self.root = paths.volumes
 
     def folder(self, name: str) -> Path:
+        """Raises UsageError for what cannot be a name."""
         if not NAME.fullmatch(name):
             raise UsageError(f"{name!r} is not a volume name", hint="letters, digits, '_', '.' and '-'")
         return self.root / name
@@ -56,9 +71,16 @@ class VolumeStore:
         maps = {key: FrozenMap(kept[key]) for key in ("options", "labels")}
         return VolumeRecord(**{**kept, **maps})
 
+    def get(self, name: str) -> VolumeRecord:
+        """`find`, or NotFoundError."""
+        record = self.find(name)
+        if record is None:
+            raise NotFoundError(f"there is no volume {name}")
+        return record
+
     def list(self) -> list[VolumeRecord]:
         """All volumes, by name."""
-        names = sorted(os.listdir(self.root)) if self.root.is_dir() else []
+        names = sorted(entry.name for entry in self.root.iterdir()) if self.root.is_dir() else []
         return [record for name in names if NAME.fullmatch(name) and (record := self.find(name)) is not None]
 
     def ensure(self, volume: Volume, owner: str, *, anonymous: str = "") -> VolumeRecord:
@@ -71,14 +93,14 @@ class VolumeStore:
                 hint=f"make it with `composer volume create {volume.name}`",
             )
         if volume.driver not in ("", "local"):
-            raise UsageError(
-                f"volume {volume.name}: there is no volume driver {volume.driver!r} here, only local"
-            )
+            raise UsageError(f"volume {volume.name}: there is no volume driver {volume.driver!r}, only local")
+        local_options(volume.name, volume.driver_opts)
         folder = self.folder(volume.name)
-        with locked(self.root / f".{volume.name}.lock"):
+        with self._locked():
             if (there := self.find(volume.name)) is not None:
                 return there
             (folder / "_data").mkdir(parents=True, exist_ok=True)
+            (folder / "_data").chmod(0o755)
             record = VolumeRecord(
                 name=volume.name,
                 owner=owner,
@@ -88,40 +110,50 @@ class VolumeStore:
                 created=time.time_ns(),
             )
             write_json(folder / "volume.json", record.__dict__)
-        (self.root / f".{volume.name}.lock").unlink(missing_ok=True)
         return record
 
-    def remove(self, name: str) -> None:
-        """Delete the volume and all in it;
+    def inspect(self, name: str) -> dict[str, Any]:
+        """All that is known about a volume, under Docker's names."""
+        record = self.get(name)
+        created = datetime.fromtimestamp(record.created / 1e9, UTC)
+        return {
+            "Name": record.name,
+            "Driver": record.driver,
+            "Mountpoint": str(self.folder(name) / "_data"),
+            "CreatedAt": created.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "Labels": dict(record.labels),
+            "Options": dict(record.options),
+            "Scope": "local",
+        }
 
-        no error when it is gone. Raises ConflictError when it will not go.
-        """
-        folder = self.folder(name)
-        (folder / "volume.json").unlink(missing_ok=True)
-        try:
-            shutil.rmtree(folder)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise ConflictError(
-                f"volume {name} cannot be removed: {error.strerror}: {error.filename}"
-            ) from error
+    # Using
+
+    def hold(self, name: str) -> int:
+        """A descriptor that keeps the volume from being removed for as long as any process has it open."""
+        self.get(name)
+        descriptor = os.open(self.folder(name), _DIRECTORY)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return descriptor
 
     def path(self, name: str, mount: Mount, image: Image) -> str:
-        """The host's path of the volume, or of the part that `subpath` names;
+        """The host's path of the volume, or of the part that `subpath` names; filled from the image if empty.
 
-        filled from the image if empty.
+        Raises NotFoundError for a missing volume or part, ComposerError when it cannot be mounted.
         """
-        data = self.folder(name) / "_data"
-        if not mount.nocopy and not any(data.iterdir()):
-            copy_up(image, mount.target, data)
+        record = self.get(name)
+        data = source(name, local_options(name, record.options), self.folder(name) / "_data")
+        if not mount.nocopy:
+            with self._locked():
+                self._fill(self.folder(name), data, image, mount.target)
         if not mount.subpath:
             return str(data)
         root = os.open(data, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             inner = open_in_root(root, os.fsencode(mount.subpath), os.O_PATH)
-        except FileNotFoundError as error:
-            raise NotFoundError(f"volume {name} has no {mount.subpath}") from error
+        except FileNotFoundError:
+            raise NotFoundError(f"volume {name} has no {mount.subpath}") from None
+        except OSError as error:
+            raise ComposerError(f"volume {name}: {mount.subpath}: {error.strerror}") from error
         finally:
             os.close(root)
         try:
@@ -129,35 +161,108 @@ class VolumeStore:
         finally:
             os.close(inner)
 
+    def _fill(self, folder: Path, data: Path, image: Image, target: str) -> None:
+        """Give an empty volume what the image has at `target`, and its owner and mode.
 
-def copy_up(image: Image, target: str, data: Path) -> None:
-    """Fill an empty volume with what the image has at `target`, owners, modes and times included."""
-    for overlay in image.root:
-        inside = os.path.normpath(target)
-        if overlay.target != "/" and not (inside + "/").startswith(overlay.target + "/"):
-            continue
-        relative = inside[len(overlay.target) :] if overlay.target != "/" else inside
-        for lower in reversed(overlay.lowers):
-            source = Path(f"{lower}/{relative.strip('/')}")
-            if source.is_dir() and not source.is_symlink():
-                copy_folder(source, data)
+        Broken off, begun anew.
+        """
+        marker = folder / "filling"
+        broken = marker.exists()
+        if not broken and any(data.iterdir()):
+            return
+        tree = Layered((overlay.target, overlay.lowers) for overlay in image.root)
+        node = tree.find(target)
+        if node is None or not node.is_directory:
+            return
+        descriptor = os.open(data, _DIRECTORY)
+        try:
+            if broken:
+                _empty(descriptor)
+            marker.touch()
+            copy(tree, node, descriptor)
+            marker.unlink()
+        except OSError as error:
+            raise ComposerError(f"cannot fill a volume from {target} of the image: {error}") from error
+        finally:
+            os.close(descriptor)
+
+    # Removing
+
+    def remove(self, name: str, *, in_use: Collection[str] = ()) -> None:
+        """Delete the volume and all in it;
+
+        no error when it is gone. Raises ConflictError while it is used.
+        """
+        folder = self.folder(name)
+        with self._locked():
+            if not folder.exists():
+                return
+            if name in in_use or not _is_free(folder):
+                raise ConflictError(
+                    f"the volume {name} is in use", hint="remove the containers that use it first"
+                )
+            unmount(folder / "_data")
+            doomed = self.root / f".removed-{os.urandom(6).hex()}"
+            folder.rename(doomed)
+        self._delete(doomed, name)
+
+    def prune(self, *, all_: bool = False, in_use: Collection[str] = ()) -> tuple[str, ...]:
+        """Remove anonymous volumes, or with `all_` every one, that nobody uses; their names."""
+        removed = []
+        for record in self.list():
+            if not (record.anonymous or all_):
+                continue
+            try:
+                self.remove(record.name, in_use=in_use)
+            except ConflictError:
+                continue
+            removed.append(record.name)
+        for left in self.root.glob(".removed-*"):  # by someone who was killed
+            self._delete(left, left.name)
+        return tuple(removed)
+
+    def size(self, name: str) -> int:
+        """Bytes on the disk, other mounts left out."""
+        total = 0
+        data = self.folder(name) / "_data"
+        device = data.stat().st_dev
+        for directory, folders, files in os.walk(data):
+            statuses = [os.lstat(Path(directory, entry)) for entry in (*folders, *files)]
+            total += sum(status.st_blocks * 512 for status in statuses if status.st_dev == device)
+        return total
+
+    def _delete(self, doomed: Path, name: str) -> None:
+        try:
+            shutil.rmtree(doomed)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise ConflictError(
+                f"volume {name} cannot be removed: {error.strerror}: {error.filename}"
+            ) from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o711)
+        with locked(self.root / ".lock"):
+            yield
 
 
-def copy_folder(source: Path, target: Path) -> None:
-    """Copy a tree over another, links as links; the owner of each thing is kept."""
-    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True, copy_function=copy_one)
-    for folder, folders, _ in os.walk(source):
-        for name in (".", *folders):
-            status = os.lstat(f"{folder}/{name}")
-            os.chown(
-                target / os.path.relpath(f"{folder}/{name}", source),
-                status.st_uid,
-                status.st_gid,
-                follow_symlinks=False,
-            )
+def _is_free(folder: Path) -> bool:
+    descriptor = os.open(folder, _DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
-def copy_one(source: str, target: str) -> None:
-    shutil.copy2(source, target, follow_symlinks=False)
-    status = os.lstat(source)
-    os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+def _empty(directory: int) -> None:
+    """Remove what an open directory holds, without following a link."""
+    for name in os.listdir(directory):
+        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            shutil.rmtree(name, dir_fd=directory)
+        else:
+            os.unlink(name, dir_fd=directory)

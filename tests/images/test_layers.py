@@ -353,7 +353,9 @@ blocks = st.builds(
     st.binary(max_size=600),
     names,
 )
-flips = st.one_of(st.just([]), st.lists(st.tuples(st.integers(0, 1 << 12), st.integers(0, 255)), max_size=3))
+flips: st.SearchStrategy[list[tuple[int, int]]] = st.one_of(
+    st.just([]), st.lists(st.tuples(st.integers(0, 1 << 12), st.integers(0, 255)), max_size=3)
+)
 
 
 @settings(
