@@ -56,11 +56,12 @@ def limit(value: Any) -> Any:
 
 
 def ssh(value: Any) -> Any:
+    """`default`, id=path, or `id: path`, as `config` prints it."""
     if not isinstance(value, list):
         return value
     found: dict[str, Any] = {}
     for item in map(text_of, value):
-        key, equals, path = item.partition("=")
+        key, equals, path = item.partition("=" if "=" in item else ": ")
         if not equals and key != "default":
             raise Misfit(f"`{item}` must be `default` or written as id=path")
         found[key] = path if equals else None
