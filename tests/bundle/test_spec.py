@@ -10,7 +10,7 @@ from composer import oci
 from composer.bundle import spec
 from composer.bundle.inputs import Account, Binding, Device, HostFacts, Place
 from composer.errors import UsageError
-from composer.model.stack import FrozenMap, Mount, Resources, Service, Stack, Ulimit
+from composer.model.stack import BlkioConfig, DeviceRate, FrozenMap, Mount, Resources, Service, Stack, Ulimit
 
 IMAGE = {"Env": ["PATH=/bin", "MODE=image"], "Cmd": ["serve"], "WorkingDir": "/srv"}
 ID = "0123456789abcdef"
@@ -259,3 +259,54 @@ def test_a_read_only_root_keeps_generated_files_read_only() -> None:
     found = made(place={"files": {"/etc/hosts": "/b/hosts"}}, read_only=True)
     assert found["root"]["readonly"] is True
     assert "ro" in mount(found, "/etc/hosts")
+
+
+def test_the_hosts_ipc_namespace_brings_the_hosts_directories() -> None:
+    found = made(ipc="host")
+    assert "ipc" not in kinds(found)
+    sources = {m["destination"]: m["source"] for m in found["mounts"]}
+    assert (sources["/dev/shm"], sources["/dev/mqueue"]) == ("/dev/shm", "/dev/mqueue")
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0, "size=67108864"), (4096, "size=4096")])
+def test_the_size_of_shared_memory(size: int, expected: str) -> None:
+    assert expected in mount(made(shm_size=size), "/dev/shm")
+
+
+def test_without_ipc_there_is_no_shared_memory() -> None:
+    assert "/dev/shm" not in targets(made(ipc="none"))
+
+
+def test_block_devices_by_number() -> None:
+    blkio = BlkioConfig(weight=300, device_read_bps=(DeviceRate("/dev/sda", 1000),))
+    found = made(
+        place={"block_devices": {"/dev/sda": (8, 0)}},
+        resources=Resources(blkio=blkio, memory_swappiness=0, oom_kill_disable=True),
+    )
+    assert found["linux"]["resources"]["blockIO"] == {
+        "weight": 300,
+        "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1000}],
+    }
+    assert found["linux"]["resources"]["memory"] == {"swappiness": 0, "disableOOMKiller": True}
+
+
+def test_devices_are_made_and_allowed() -> None:
+    fuse = Device(path="/dev/fuse", type="c", major=10, minor=229, access="rw")
+    found = made(place={"devices": (fuse,)})["linux"]
+    assert found["devices"][0]["path"] == "/dev/fuse"
+    rule = {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rw"}
+    assert rule in found["resources"]["devices"]
+
+
+def test_names_and_sysctls_of_ones_own() -> None:
+    found = made(hostname="box", domainname="lan", sysctls={"net.core.somaxconn": "9"})
+    assert (found["hostname"], found["domainname"]) == ("box", "lan")
+    assert "HOSTNAME=box" in found["process"]["env"]
+    assert found["linux"]["sysctl"]["net.core.somaxconn"] == "9"
+
+
+def test_a_tree_that_cannot_be_made_read_only_is_refused() -> None:
+    binding = Binding(Mount("bind", "/a", read_only=True, recursive="readonly"), "/h")
+    assert "rro" in mount(made(place={"bindings": (binding,)}), "/a")
+    with pytest.raises(UsageError, match=r"5\.12"):
+        made(HostFacts(kernel=(5, 10)), {"bindings": (binding,)})
