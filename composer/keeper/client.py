@@ -95,6 +95,8 @@ class Keeper:
         for message in messages:
             if message.get("keeper", HELLO["keeper"]) != HELLO["keeper"]:
                 raise WireError(f"the keeper speaks version {message['keeper']}, not {HELLO['keeper']}")
+            if "error" in message and "number" not in message:
+                raise WireError(message["error"]["text"])
         return [message for message in messages if "keeper" not in message]
 
     def call(self, verb: str, *, fds: Mapping[str, int] | None = None, **fields: Any) -> Message:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -65,6 +64,7 @@ class Connection:
         self,
         loop: Loop,
         sock: socket.socket,
+        pid: int,
         serve: Callable[[Request], None],
         on_close: Callable[[Connection], None],
     ) -> None:
@@ -78,8 +78,7 @@ class Connection:
         self._behind = 0
         self.open = True
         self.subscribed = False
-        pid, self.uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        self.pid: int = pid
+        self.pid = pid
         sock.setblocking(False)
         loop.watch(sock.fileno(), CONTROL, self._wake)
         self.send(HELLO, {})

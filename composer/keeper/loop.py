@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import select
+import sys
 import time
 from collections.abc import Callable
 from typing import Final
@@ -14,6 +15,14 @@ EXIT: Final = 1
 CONTROL: Final = 2
 OUTPUT: Final = 3
 """Last of all, so that a flood of output delays nothing else by more than a round."""
+
+
+def complain(text: str) -> None:
+    """A line of diagnostics, if there is room for it: this process does not die of a full disk."""
+    try:
+        print(f"keeper: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        pass
 
 
 class Loop:
@@ -65,8 +74,8 @@ class Loop:
         try:
             callback()
         except Exception:
-            import traceback  # half the weight of this process, and hopefully for nothing
+            import traceback  # heavy, and hopefully for nothing
 
-            traceback.print_exc()
+            complain(traceback.format_exc())
             return False
         return True

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from composer.keeper.connection import Connection, RefusalError, Request
-from composer.keeper.loop import CONTROL, Loop
+from composer.keeper.loop import CONTROL, Loop, complain
 from composer.keeper.supervise import Supervisor
 from composer.keeper.task import Task
 from composer.keeper.tasks import Tasks
@@ -64,10 +64,11 @@ class Server:
             sock, _ = self._listener.accept()
         except OSError:
             return
-        connection = Connection(self._loop, sock, self._serve, self._closed)
-        self._connections.add(connection)
-        if connection.uid not in (0, os.geteuid()) or len(self._connections) > MAX_CONNECTIONS:
-            connection.close()
+        pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid not in (0, os.geteuid()) or len(self._connections) >= MAX_CONNECTIONS:
+            sock.close()
+        else:
+            self._connections.add(Connection(self._loop, sock, pid, self._serve, self._closed))
 
     def _closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
@@ -85,7 +86,7 @@ class Server:
             request.fail_step(error)
         except OSError as error:
             request.fail_step(StepError.of(verb, error))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except Exception as error:  # whatever is in there, the containers depend on this process
             request.fail("request", f"{type(error).__name__}: {error}")
 
     # --- the verbs
@@ -209,7 +210,7 @@ class Server:
 
     def _despair(self) -> None:
         if not self._tasks.alive and not self._quitting:
-            print("keeper: the supervisor keeps failing, and there is nothing to keep", file=sys.stderr)
+            complain("the supervisor keeps failing, and there is nothing to keep")
             self._quitting = True
             self._leave()
 

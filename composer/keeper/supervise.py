@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from typing import Final
 
-from composer.keeper.loop import EXIT, Loop
+from composer.keeper.loop import EXIT, Loop, complain
 from composer.keeper.spawn import spawn
 
 STEADY: Final = 10.0
@@ -71,9 +70,7 @@ class Supervisor:
         try:
             self.pid = spawn(self._command, self._api)
         except OSError as error:
-            print(
-                f"keeper: {self._command[0]} cannot be started: {error.strerror}", file=sys.stderr, flush=True
-            )
+            complain(f"{self._command[0]} cannot be started: {error.strerror}")
             self._ended()
         else:
             self._attend()

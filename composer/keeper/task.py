@@ -75,9 +75,8 @@ class Task:
             self.log.close()
         self.close(*self.fds)
 
-    def pipes(self, loop: Loop, clock: Clock, *, stdin: bool) -> tuple[Stdio, list[int]]:
-        """Make its standard streams: the container's ends, and which of them to close after the fork."""
-        ends = []
+    def pipes(self, loop: Loop, clock: Clock, ends: list[int], *, stdin: bool) -> Stdio:
+        """Make its standard streams. Their other ends go into `ends`, too, to be closed after the fork."""
         standard_input = -1
         if stdin:
             standard_input, self.fds["stdin"] = os.pipe()
@@ -91,4 +90,4 @@ class Task:
                 fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
             except OSError:  # over the user's share of pipes: it stays as it is
                 pass
-        return Stdio(standard_input, *outputs), ends
+        return Stdio(standard_input, *outputs)

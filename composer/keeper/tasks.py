@@ -46,7 +46,7 @@ class Tasks:
             self._open_log(task, **message["log"])
             stdio = Stdio(-1, -1, -1)
             if not terminal:
-                stdio, ends = task.pipes(self._loop, self._clock, stdin=message.get("stdin", False))
+                stdio = task.pipes(self._loop, self._clock, ends, stdin=message.get("stdin", False))
             task.pending = create(
                 spec,
                 task.bundle,

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 from composer.logs.format import PARTIAL, TAG, TIME, Joiner, Source, merged, shown, stamp
 
 BLOCK: Final = 1 << 16
+ATTEMPTS: Final = 100
+"""How often to list files again that are being renamed, or whose newest is missing for good."""
 
 
 class Part(NamedTuple):
@@ -72,25 +74,41 @@ class Reader:
         return any(part.end > part.start for part in self._parts)
 
     def _moved(self) -> bool:
+        return self._current() not in (0, self._inode)
+
+    def _current(self) -> int:
+        """The inode of the newest file, 0 in the midst of a rotation or before there is any."""
         try:
-            return os.stat(self._path).st_ino != self._inode
+            return os.stat(self._path).st_ino
         except FileNotFoundError:
-            return False
+            return 0
 
     def _unseen(self) -> list[Part]:
         """Open what is newer than the newest file seen: the current one, and what was rotated since."""
+        found = self._listed()
+        for _ in range(ATTEMPTS):
+            if self._current() == next(iter(found), self._inode):
+                break  # and so nothing was renamed behind our back
+            for part in found.values():
+                os.close(part.fd)
+            found = self._listed()
+        self._inode = next(iter(found), self._inode)
+        return list(found.values())[::-1]
+
+    def _listed(self) -> dict[int, Part]:
+        """Files by inode, from the newest back to the one seen last, or to the oldest."""
         found: dict[int, Part] = {}
         missing = 0
         for age in count():
-            # From the newest on: if files are renamed meanwhile one is found twice, but none is missed.
+            name = f"{self._path}.{age}" if age else self._path
             try:
-                name = f"{self._path}.{age}" if age else self._path
                 fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError:
                 missing += 1
-                if missing > 1:  # one is missing in the midst of a rotation
+                if missing > 1:  # there is one gap in the midst of a rotation
                     break
                 continue
+            missing = 0
             status = os.fstat(fd)
             if status.st_ino == self._inode or status.st_ino in found:
                 os.close(fd)
@@ -98,8 +116,7 @@ class Reader:
                 found[status.st_ino] = Part(fd, 0, status.st_size)
             if status.st_ino == self._inode:
                 break
-        self._inode = next(iter(found), self._inode)
-        return list(found.values())[::-1]
+        return found
 
 
 def read(

@@ -167,9 +167,8 @@ def test_an_exec_is_forgotten_when_nobody_is_there_to_hear_its_end(corner: Corne
 
 @pytest.mark.parametrize("args", [["no-such-program"], ["/proc/1/nothing"], ["/usr"]])
 def test_a_program_that_cannot_be_executed(corner: Corner, keeper: Keeper, args: list[str]) -> None:
-    corner.create(keeper, "c", *args)
     with pytest.raises(RefusedError) as refused:
-        keeper.call("start", id="c")
+        corner.start(keeper, "c", *args)
     assert (refused.value.kind, refused.value.step) == ("step", "exec")
     assert refused.value.errno
     assert keeper.call("list")["containers"] == []

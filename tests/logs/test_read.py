@@ -162,6 +162,14 @@ def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
     assert output([]) == b""
 
 
+def test_older_files_are_read_when_the_newest_is_missing(tmp_path: Path) -> None:
+    """As a keeper leaves them that is killed while it rotates."""
+    first, second = (START, b"stdout", b"F", b"one"), (START + 1, b"stdout", b"F", b"two")
+    source = lay_out(tmp_path, "web", [first, second], [1, 2])
+    Path(source.path).unlink()
+    assert output([source]) == b"web | one\nweb | two\n"
+
+
 def test_a_line_without_end_is_cut(tmp_path: Path) -> None:
     piece = b"x" * (LONGEST // 4)
     source = lay_out(tmp_path, "web", [(START, b"stdout", b"P", piece)] * 9, [])
