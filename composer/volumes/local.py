@@ -49,6 +49,9 @@ def local_options(name: str, options: Mapping[str, str]) -> LocalOptions:
             raise UsageError(
                 f"volume {name}: a bind needs `device`, an absolute path", hint=f"it is {device!r}"
             )
+        if rest := [word for word in words if word not in (*BIND, "rw", "defaults")]:
+            hint = "read_only and propagation are said where the volume is used"
+            raise UsageError(f"volume {name}: a bind has no option {rest[0]!r} here", hint=hint)
         return LocalOptions("none", device, bind=True)
     if not kind or kind == "none":
         raise UsageError(f"volume {name}: the options need `type`", hint="tmpfs, nfs, ext4, or o: bind")
