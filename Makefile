@@ -9,7 +9,7 @@ help: ## list the commands
 
 $(VENV)/installed: pyproject.toml
 	$(SYSTEM_PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[dev]'
 	@touch $@
 
 install: $(VENV)/installed ## make the virtual environment and install composer into it

@@ -82,7 +82,7 @@ class Host:
         names = []
         for path in (self.root / "state" / "networks").glob("*.json"):
             record = json.loads(path.read_text())
-            names += [str(record[key]) for key in ("bridge", "interface") if record.get(key)]
+            names += [str(record[key]) for key in ("link",) if record.get(key)]
         return names
 
 

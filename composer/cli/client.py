@@ -125,7 +125,9 @@ class Supervisor:
 def start_keeper(paths: StackPaths) -> bool:
     """Start the stack's keeper (and so its supervisor) unless it lives; returns at once."""
     paths.state.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "composer.supervisor", str(paths.run), str(paths.state)]
+    # Not by way of `site`, which costs as much as the interpreter itself: the paths are known here.
+    code = f"import sys; sys.path[:] = {sys.path!r}; from composer.supervisor.main import main; main()"
+    command = [sys.executable, "-I", "-S", "-c", code, str(paths.run), str(paths.state)]
     return launch(paths.run, command, paths.diagnostics)
 
 

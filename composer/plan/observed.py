@@ -35,7 +35,6 @@ class Container(Value):
     name: str
     id: str = ""
     state: State = "created"
-    generation: int = 1
     digests: Mapping[str, str] = NOTHING
     """The service's digests per field, as recorded when it was created or last updated."""
     image: str = ""

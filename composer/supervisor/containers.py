@@ -20,11 +20,11 @@ from composer.bundle import process
 from composer.errors import ComposerError, NotFoundError, RuntimeStepError
 from composer.model.stack import Attachment, FrozenMap, Service
 from composer.plan import actions as act
-from composer.plan.health import Check, Health
+from composer.plan.health import Check, Health, effective
 from composer.plan.observed import Container, Slot
 from composer.runtime import cgroup
 from composer.supervisor import ports, probes
-from composer.supervisor.describe import check_of, labels_of
+from composer.supervisor.describe import labels_of
 from composer.supervisor.furnish import furnish
 from composer.supervisor.keeperlink import KeeperError
 from composer.supervisor.probes import Running
@@ -123,7 +123,8 @@ class Containers:
         except ComposerError:
             await self.give_up(live, NOT_STARTED)
             raise
-        hooks = tuple(kind for kind in live.plan.hooks if kind == "pre_start")
+        began = "begun_at" in fields
+        hooks = tuple(kind for kind in live.plan.hooks if kind == "pre_start" or not began)
         health = Health(began=time.time_ns()) if self.check(live, service) else None
         live.change(
             **fields,
@@ -133,6 +134,7 @@ class Containers:
             exit_code=0,
             oom=False,
             stopped=False,
+            again=False,
             kill_at=None,
             health=health,
             hooks=hooks,
@@ -190,7 +192,8 @@ class Containers:
 
     def check(self, live: Live, service: Service) -> Check | None:
         image = self.core.images.find(live.plan.image)
-        return None if live.plan.oneoff else check_of(service, image.config.get("config") or {})
+        config = image.config.get("config") or {}
+        return None if live.plan.oneoff else effective(service.healthcheck, config)
 
     def watch_health(self, live: Live, service: Service) -> None:
         """Probe it from now on, if it has a healthcheck."""
@@ -294,7 +297,7 @@ class Containers:
     async def stop(self, action: act.StopContainer) -> None:
         """Run its pre_stop hooks and send its stop signal; the kill, if need be, is the plan's next step."""
         live = self.core.live(action.name)
-        live.change(stopped=True)
+        live.change(stopped=not action.again, again=action.again)
         for hook in action.hooks:
             try:
                 await self.run_hook(live, hook)

@@ -20,13 +20,14 @@ from anyio.abc import TaskGroup
 from composer.disk import read_json, write_json
 from composer.errors import ComposerError, NotFoundError
 from composer.keeper.launch import address
-from composer.model.digest import from_json, load_stack, service_digests, to_json
+from composer.model.digest import from_json, load_stack, to_json
 from composer.model.stack import Service, Stack
 from composer.paths import Paths, StackPaths
 from composer.plan.options import Desired
 from composer.record import Record, boot_id, empty, settle, stored_record, write_record
+from composer.runtime import cgroup
 from composer.supervisor.containers import Containers
-from composer.supervisor.desires import network_digests
+from composer.supervisor.desires import digests, network_digests
 from composer.supervisor.events import Events
 from composer.supervisor.images import Images
 from composer.supervisor.keeperlink import KeeperLink
@@ -162,13 +163,14 @@ class Core:
     def forget_stack(self) -> None:
         """After `down`: nothing of the stack is left but what is on its way out of memory."""
         self.net.end()
+        stack_group(self.name).remove()
         self.record = empty(self.name)
         self.stack, self.loop.desired = Stack(self.name, {}), None
         shutil.rmtree(self.here.state, ignore_errors=True)
 
     def take(self, stack: Stack) -> None:
         self.stack = stack
-        self.loop.desired = Desired.of(stack, service_digests(stack), network_digests(stack))
+        self.loop.desired = Desired.of(stack, digests(stack), network_digests(stack))
         self.look()
 
     def look(self) -> None:
@@ -228,6 +230,11 @@ class Core:
         self.loop.ended = True
         self.loop.wake()
         self.tasks.cancel_scope.cancel()
+
+
+def stack_group(name: str) -> cgroup.Group:
+    """The cgroup that holds those of a stack's containers."""
+    return cgroup.open(f"/composer/{name}")
 
 
 def connect(run: Path, name: str) -> socket.socket:

@@ -9,19 +9,11 @@ from composer import __version__
 from composer.model.digest import config_hash
 from composer.model.stack import Service
 from composer.model.units import size
-from composer.plan.health import Check
 from composer.supervisor.world import Live
 
 if TYPE_CHECKING:
     from composer.supervisor.core import Core
 
-IMAGE_CHECK = {
-    "interval": "Interval",
-    "timeout": "Timeout",
-    "retries": "Retries",
-    "start_period": "StartPeriod",
-    "start_interval": "StartInterval",
-}
 MAX_SIZE = 64 << 20
 MAX_FILE = 2
 """Logs are bounded unless the file says otherwise: 128 MiB a container."""
@@ -54,16 +46,3 @@ def log_settings(service: Service) -> dict[str, Any]:
         "max_size": size(options["max-size"]) if "max-size" in options else MAX_SIZE,
         "max_file": int(options.get("max-file", MAX_FILE if "max-size" not in options else 1)),
     }
-
-
-def check_of(service: Service, config: Mapping[str, Any]) -> Check | None:
-    """The effective healthcheck: what the service says over what the image says; None without a test."""
-    said, own = service.healthcheck, config.get("Healthcheck") or {}
-    test = (said.test if said else ()) or tuple(own.get("Test") or ())
-    if not test or test[0] == "NONE" or (said and said.disable):
-        return None
-    image = {field: own[name] for field, name in IMAGE_CHECK.items() if own.get(name)}
-    asked = {
-        field: getattr(said, field) for field in IMAGE_CHECK if said and getattr(said, field) is not None
-    }
-    return Check(test, **{**image, **asked})

@@ -1,15 +1,16 @@
-"""From what a command sent to what planning takes: options, and digests of everything a stack says. Pure."""
+"""From what a command sent to what planning takes: options, and digests of everything a stack says."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from composer.errors import UsageError
-from composer.model.digest import dump
-from composer.model.stack import FrozenMap, Stack
+from composer.model.digest import dump, service_digests
+from composer.model.stack import FileSource, FrozenMap, Stack
 from composer.plan.options import GOALS, Options
 
 PLAIN_OPTIONS = (
@@ -31,6 +32,31 @@ def options_of(given: Mapping[str, Any]) -> Options:
         scale=FrozenMap(given.get("scale") or {}),
         **{name: given[name] for name in PLAIN_OPTIONS if given.get(name) is not None},
     )
+
+
+def digests(stack: Stack) -> dict[str, dict[str, str]]:
+    """Per service and field. Secrets and configs count with their content, so that a change of it is one."""
+    found = {}
+    for name, fields in service_digests(stack).items():
+        service = stack.services[name]
+        found[name] = dict(fields)
+        for kind, sources in (("secrets", stack.secrets), ("configs", stack.configs)):
+            grants = getattr(service, kind)
+            if grants:
+                text = fields[kind] + "".join(content_digest(sources[grant.source]) for grant in grants)
+                found[name][kind] = hashlib.sha256(text.encode()).hexdigest()
+    return found
+
+
+def content_digest(source: FileSource) -> str:
+    """What a secret or config says now; a file that cannot be read says nothing, and is told of at start."""
+    data = dump(source)
+    if source.file:
+        try:
+            data += Path(source.file).read_bytes()
+        except OSError:
+            data += b"?"
+    return hashlib.sha256(data).hexdigest()
 
 
 def network_digests(stack: Stack) -> dict[str, str]:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from composer.model.digest import service_digests
 from composer.model.stack import FrozenMap, Stack
 from composer.network import registry
 from composer.paths import Paths
@@ -15,7 +14,7 @@ from composer.plan.observed import NetworkState, Observed
 from composer.plan.options import Desired
 from composer.plan.predict import simulate
 from composer.record import Record
-from composer.supervisor.desires import network_digests, options_of
+from composer.supervisor.desires import digests, network_digests, options_of
 from composer.supervisor.images import Images
 from composer.supervisor.volumes import Volumes
 from composer.supervisor.words import progress
@@ -26,7 +25,7 @@ Prediction = tuple[str, str, str]
 
 def forecast(paths: Paths, stack: Stack, record: Record, options: Mapping[str, Any]) -> list[Prediction]:
     """What `options` would do: subject, action, cause."""
-    desired = Desired.of(stack, service_digests(stack), network_digests(stack))
+    desired = Desired.of(stack, digests(stack), network_digests(stack))
     return told(simulate(desired, observed(paths, stack, record), options_of(options), time.time_ns()))
 
 

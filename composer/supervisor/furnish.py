@@ -55,6 +55,7 @@ def furnish(core: Core, live: Live, service: Service, image: Image) -> tuple[dic
         devices=tuple(wanted_devices(service.devices)),
         block_devices=block_devices(blkio_paths(service)),
         joined=joined(core, service),
+        shm=shared_memory(core, service),
         seccomp=filter_for(service),
     )
     facts = facts_for(service.privileged)
@@ -228,6 +229,13 @@ def joined(core: Core, service: Service) -> dict[str, str]:
         other = partner(core, mode)
         found[kind] = f"/proc/{other.pid}/ns/{'net' if kind == 'network' else kind}"
     return found
+
+
+def shared_memory(core: Core, service: Service) -> str:
+    """The /dev/shm that goes with an ipc namespace of another container, as the host sees it."""
+    if not service.ipc.startswith(namespaces.SHARED):
+        return ""
+    return f"/proc/{partner(core, service.ipc).pid}/root/dev/shm"
 
 
 def partner(core: Core, mode: str) -> Live:

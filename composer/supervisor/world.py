@@ -110,7 +110,7 @@ def row(live: Live) -> ContainerRow:
 
 
 PLAN_FIELDS = (
-    "generation", "networks", "volumes", "begun_at", "oom", "tries", "backoff", "kill_at", "stopped", "hooks",
+    "networks", "volumes", "begun_at", "oom", "tries", "backoff", "kill_at", "stopped", "again", "hooks",
 )  # fmt: skip
 
 

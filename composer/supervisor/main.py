@@ -1,4 +1,4 @@
-"""Started by the keeper: `python -m composer.supervisor RUN STATE`, the stack's run and state directories.
+"""The process, started by the keeper with the stack's run and state directories as arguments.
 
 Descriptor 3 is the listening socket of the door. Everything that runs, in one place.
 """
@@ -64,7 +64,3 @@ def main() -> None:
     door = socket.socket(fileno=3)
     gc.freeze()
     anyio.run(supervise, Paths(run.parents[1], state.parents[1]), run.name, door)
-
-
-if __name__ == "__main__":
-    main()
