@@ -129,9 +129,9 @@ def _rules(path: Path) -> Iterator[Rule]:
     try:
         tables = tomllib.loads(path.read_text()).get("registry", [])
         for table in tables:
-            mirrors = tuple((m["location"], bool(m.get("insecure"))) for m in table.get("mirror", ()))
-            prefix = table.get("prefix") or table["location"]
-            location = table.get("location") or ""
+            mirrors = tuple((str(m["location"]), bool(m.get("insecure"))) for m in table.get("mirror", ()))
+            prefix = str(table.get("prefix") or table["location"])
+            location = str(table.get("location") or "")
             flags = bool(table.get("insecure")), bool(table.get("blocked"))
             yield Rule(prefix, location, *flags, mirrors)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import base64
 import json
-import random
 import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from random import uniform
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -79,7 +79,7 @@ class Registry:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         with self._ask("GET", f"/blobs/{digest}", headers=headers, tries=1) as response:
             start = offset if response.status_code == 206 else 0
-            yield start, response.iter_raw(PIECE)
+            yield start, response.iter_raw()  # as it comes: what a larger piece had gathered would be lost
 
     def has(self, digest: str) -> bool:
         try:
@@ -246,7 +246,7 @@ class Registry:
 
     def pause(self, attempt: int, at_least: float = 0) -> None:
         """Wait longer after each attempt, and never in step with others. Ends early when stopped."""
-        delay = max(at_least, min(0.25 * 2**attempt, 8) * random.uniform(0.5, 1))
+        delay = max(at_least, min(0.25 * 2**attempt, 8) * uniform(0.5, 1))
         if self._stop.wait(delay):
             raise RegistryError("stopped")
 
