@@ -23,11 +23,14 @@ def create(
     network_sockets: bool = False,
     overlay: Overlay | None = None,
     preserve: int = 0,
+    listener: int = -1,
 ) -> Pending:
     """A container of this OCI specification, up to but not including its program.
 
     Relative paths in `spec` count from `bundle`. `name` is the id that hooks are told. With `overlay` the
     layers are the root, and root.path is not looked at. `preserve` descriptors from 3 on are passed through.
+    With a `listener` (a listening sequenced-packet socket) the start is given there, by any process, instead
+    of by this one, which may end; see `pending` for what is said.
     Its control group is the caller's to remove, also when creating failed. Raises StepError for a filter
     that cannot be compiled; all else is told by the Pending.
     """
@@ -46,6 +49,7 @@ def create(
             network_sockets=network_sockets,
             program=program,
             preserve=preserve,
+            listener=line.kept[0] if line.kept else -1,
         )
         stage.run(job, init.run)
 
@@ -53,4 +57,5 @@ def create(
         for kind in hooks.RUNTIME:
             hooks.run(spec, kind, hooks.state(spec, name, "creating", pid, bundle))
 
-    return Pending(body, stdio, preserve=preserve, hooks=run_hooks)
+    keep = () if listener < 0 else (listener,)
+    return Pending(body, stdio, preserve=preserve, keep=keep, hooks=run_hooks)

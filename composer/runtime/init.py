@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 
 from composer.runtime import hooks, initproc, linux, mounts, namespaces, process, rootfs, sysctl, tty, users
-from composer.runtime.launch import Launch, labelled
+from composer.runtime.launch import Launch, change_directory, find, labelled
 from composer.runtime.pending import run_steps
 from composer.runtime.stage import Job
 
@@ -121,8 +121,16 @@ def _personality(job: Job) -> None:
     process.set_personality(job.linux.get("personality"))
 
 
+def _look_for_program(job: Job) -> None:
+    """Better now than at the start; the same search decides again then."""
+    change_directory(job.process.get("cwd") or "/")
+    find(job.process)
+
+
 def _wait(job: Job) -> None:
     job.line.send("created")
+    if job.listener >= 0:
+        job.line.accept(job.listener)
     job.line.wait("start")
 
 
@@ -158,6 +166,7 @@ STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
     ("cwd", _working_directory),
     ("pivot", _pivot),
     ("personality", _personality),
+    ("exec", _look_for_program),
     ("start", _wait),
     ("startContainer hook", _start_hooks),
     ("program", _program),

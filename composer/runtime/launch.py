@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import stat
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -111,26 +112,41 @@ def _late_filter(job: Launch) -> None:
         seccomp.load(job.program, job.filter.get("flags") or ())
 
 
-def _execute(job: Launch) -> None:
-    """execve(2), args[0] sought in the container's own PATH.
+def environment(spec: Mapping[str, Any]) -> dict[str, str]:
+    return dict(entry.partition("=")[::2] for entry in spec.get("env") or ())
+
+
+def find(spec: Mapping[str, Any]) -> str:
+    """The file that args[0] means, in the container's own PATH. Raises OSError: ENOENT, EACCES.
 
     As a shell does it: a file that may not be executed is remembered, but the search goes on.
     """
-    linux.close_range(3 + job.preserve, flags=linux.CLOSE_RANGE_CLOEXEC)
-    args = job.process["args"]
-    environment = dict(entry.partition("=")[::2] for entry in job.process.get("env") or ())
-    name = args[0]
+    name: str = spec["args"][0]
     if "/" in name:
-        os.execve(name, args, environment)
+        _check_executable(name)
+        return name
     refused: OSError | None = None
-    for directory in environment.get("PATH", _PATH).split(":"):
+    for directory in environment(spec).get("PATH", _PATH).split(":"):
+        path = f"{directory or '.'}/{name}"
         try:
-            os.execve(f"{directory or '.'}/{name}", args, environment)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
+            _check_executable(path)
         except PermissionError as error:
             refused = error
-    raise refused or OSError(errno.ENOENT, "not found in PATH", name)
+        except OSError:
+            continue
+        else:
+            return path
+    raise refused or OSError(errno.ENOENT, "executable file not found in $PATH", name)
+
+
+def _check_executable(path: str) -> None:
+    if not stat.S_ISREG(os.stat(path).st_mode) or not os.access(path, os.X_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
+def _execute(job: Launch) -> None:
+    linux.close_range(3 + job.preserve, flags=linux.CLOSE_RANGE_CLOEXEC)
+    os.execve(find(job.process), job.process["args"], environment(job.process))
 
 
 STEPS: tuple[tuple[str, Callable[[Launch], None]], ...] = (

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import struct
 from typing import Any
 
@@ -17,7 +16,7 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 _libc.syscall.argtypes = [ctypes.c_long] + [ctypes.c_void_p] * 6
 
-ARM = platform.machine() == "aarch64"
+ARM = os.uname().machine == "aarch64"
 # Numbers from 424 on are the same everywhere.
 NR_GETCWD, NR_PIVOT_ROOT, NR_KEYCTL, NR_IOPRIO_SET, NR_SCHED_SETATTR, NR_SECCOMP = (
     (17, 41, 219, 30, 274, 277) if ARM else (79, 155, 250, 251, 314, 317)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from composer.runtime import linux
+from composer.runtime.copyup import copy_tree
 from composer.runtime.errors import StepError
 from composer.runtime.inroot import Root, closing
 
@@ -324,5 +324,6 @@ def _copy_up(root: Root, destination: str, mount: int) -> None:
         below = root.open(destination, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         return
-    with closing(below):
-        shutil.copytree(f"/proc/self/fd/{below}", f"/proc/self/fd/{mount}", symlinks=True, dirs_exist_ok=True)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    with closing(below), closing(os.open(".", flags, dir_fd=mount)) as top:
+        copy_tree(below, top)

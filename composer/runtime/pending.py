@@ -62,6 +62,11 @@ class Line:
         self.send("error", step=error.step, errno=error.errno, path=error.path, text=error.text[:4096])
         os._exit(1)
 
+    def accept(self, listener: int) -> None:
+        """Go on with whoever connects: the caller may be gone, another process gives the start."""
+        with socket.socket(fileno=listener) as listening:
+            self.socket, _ = listening.accept()
+
     def wait(self, kind: str) -> None:
         """Block until the message arrives. An error sent by the hooks' runner is raised."""
         data = self.socket.recv(_LONGEST)

@@ -69,16 +69,26 @@ def prepare(process: Mapping[str, Any]) -> None:
         with closing(os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)) as descriptor:
             os.write(descriptor, b"%d" % score)
     for number, _, hard in rlimits(process):
-        # Only room is made here; the limit itself comes last, so that it cannot hinder us.
-        soft, now = resource.getrlimit(number)
-        if now != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or hard > now):
-            resource.setrlimit(number, (soft, hard))
+        _make_room(number, hard)
     priority = process.get("ioPriority")
     if priority:
         class_ = _IO_CLASSES.get(priority["class"])
         if class_ is None:
             raise StepError("ioPriority", errno.EINVAL, priority["class"], "no such class")
         linux.ioprio_set(0, class_, priority.get("priority", 0))
+
+
+def _make_room(number: int, hard: int) -> None:
+    """Raise the hard limit if need be; the limits themselves come last, so that they cannot hinder us."""
+    soft, now = resource.getrlimit(number)
+    if now == resource.RLIM_INFINITY or (hard != resource.RLIM_INFINITY and hard <= now):
+        return
+    try:
+        resource.setrlimit(number, (soft, hard))
+    except ValueError:
+        name = next(name for name, known in _RLIMITS.items() if known == number)
+        text = f"may not be raised to {hard} here, at most {now} (CAP_SYS_RESOURCE is missing)"
+        raise StepError("rlimits", errno.EPERM, name, text) from None
 
 
 def schedule(pid: int, scheduler: Mapping[str, Any] | None) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from composer.runtime import linux
@@ -58,12 +59,20 @@ class Overlay(NamedTuple):
     options: tuple[str, ...] = ()
 
 
-def open_root(path: str, propagation: str, overlay: Overlay | None, userns: int) -> int:
-    """Host side: the root as a mount that is attached nowhere. `userns` (or -1) maps an overlay's layers."""
+class Owner(NamedTuple):
+    """A user namespace that an overlay's layers are mapped by, and the host's ids of its root."""
+
+    userns: int
+    uid: int
+    gid: int
+
+
+def open_root(path: str, propagation: str, overlay: Overlay | None, owner: Owner | None) -> int:
+    """Host side: the root as a mount that is attached nowhere. An overlay's layers are shown as `owner`'s."""
     if propagation not in _PROPAGATION:
         raise StepError("root", errno.EINVAL, path, f"rootfsPropagation {propagation!r} is not known")
     if overlay is not None:
-        return _open_overlay(overlay, userns)
+        return _open_overlay(overlay, owner)
     mount = linux.open_tree(linux.AT_FDCWD, path, linux.OPEN_TREE_CLONE | linux.AT_RECURSIVE)
     if not stat.S_ISDIR(os.fstat(mount).st_mode):
         raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
@@ -72,12 +81,12 @@ def open_root(path: str, propagation: str, overlay: Overlay | None, userns: int)
     return mount
 
 
-def _open_overlay(overlay: Overlay, userns: int) -> int:
+def _open_overlay(overlay: Overlay, owner: Owner | None) -> int:
     """Layers are named by descriptor, relative to /proc/self/fd: short, any character, id-mapped or not."""
-    held = [_open_layer(path, userns) for path in overlay.lowers]
+    held = [_open_layer(path, owner) for path in overlay.lowers]
     above = os.path.commonpath((overlay.upper, overlay.work))
     # The kernel wants both below one mount.
-    base = _open_layer(above, userns)
+    base = _open_layer(above, owner)
     upper, work = (
         linux.openat2(base, os.path.relpath(path, above), linux.O_PATH | os.O_DIRECTORY)
         for path in (overlay.upper, overlay.work)
@@ -85,7 +94,7 @@ def _open_overlay(overlay: Overlay, userns: int) -> int:
     here = os.open(".", linux.O_PATH | os.O_CLOEXEC)
     os.chdir("/proc/self/fd")
     try:
-        with closing(linux.fsopen("overlay")) as context:
+        with _acting_as(owner), closing(linux.fsopen("overlay")) as context:
             for key, value in _lowerdir([str(descriptor) for descriptor in held]):
                 linux.fsconfig(context, key, value)
             linux.fsconfig(context, "upperdir", str(upper))
@@ -100,11 +109,28 @@ def _open_overlay(overlay: Overlay, userns: int) -> int:
             os.close(descriptor)
 
 
-def _open_layer(path: str, userns: int) -> int:
-    if userns < 0:
+@contextmanager
+def _acting_as(owner: Owner | None) -> Iterator[None]:
+    """An overlay writes as whoever mounted it, who must exist in mapped layers. All capabilities stay."""
+    if owner is None:
+        yield
+        return
+    _, permitted, inheritable = linux.capget()
+    os.setegid(owner.gid)
+    os.seteuid(owner.uid)
+    try:
+        linux.capset(permitted, permitted, inheritable)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+def _open_layer(path: str, owner: Owner | None) -> int:
+    if owner is None:
         return os.open(path, linux.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     layer = linux.open_tree(linux.AT_FDCWD, path, linux.OPEN_TREE_CLONE)
-    idmap(layer, userns, recursive=False, path=path)
+    idmap(layer, owner.userns, recursive=False, path=path)
     return layer
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from composer.runtime import cgroup, linux, mounts, process
@@ -16,7 +16,7 @@ from composer.runtime.errors import StepError
 from composer.runtime.inroot import Root
 from composer.runtime.namespaces import Namespaces, enter_new_time, join, new_userns, open_joined
 from composer.runtime.pending import Line, run_steps
-from composer.runtime.rootfs import Overlay, open_root
+from composer.runtime.rootfs import Overlay, Owner, open_root
 
 
 class Job:
@@ -33,6 +33,7 @@ class Job:
         network_sockets: bool,
         program: bytes | None,
         preserve: int,
+        listener: int,
     ) -> None:
         self.line = line
         self.spec = spec
@@ -44,6 +45,7 @@ class Job:
         self.network_sockets = network_sockets
         self.program = program  # the compiled seccomp filter
         self.preserve = preserve
+        self.listener = listener
         self.namespaces = Namespaces.of(self.linux.get("namespaces") or ())
         self.operations: list[mounts.Operation] = []
         self.group: cgroup.Group | None = None
@@ -61,11 +63,27 @@ class Job:
         return self.userns[key]
 
     @property
+    def owner(self) -> Owner | None:
+        """Whose the layers of an overlay are shown to be: the root's of a new user namespace."""
+        userns = self.own_userns
+        if userns < 0:
+            return None
+        return Owner(userns, _root_of(self.linux["uidMappings"]), _root_of(self.linux["gidMappings"]))
+
+    @property
     def own_userns(self) -> int:
         """The container's user namespace if it is a new one, else -1."""
         if "user" not in self.namespaces.new:
             return -1
         return self.mapped(self.linux.get("uidMappings") or (), self.linux.get("gidMappings") or ())
+
+
+def _root_of(mappings: Iterable[Mapping[str, int]]) -> int:
+    """The host's id of the container's 0."""
+    for row in mappings:
+        if row["containerID"] == 0 and row["size"]:
+            return row["hostID"]
+    raise StepError("namespaces", errno.EINVAL, "linux.uidMappings", "the id 0 must be mapped")
 
 
 def _hide(_: Job) -> None:
@@ -121,8 +139,7 @@ def _prepare_process(job: Job) -> None:
 def _open_root(job: Job) -> None:
     path = os.path.join(job.bundle, (job.spec.get("root") or {}).get("path") or "rootfs")
     propagation = job.linux.get("rootfsPropagation") or ""
-    userns = job.own_userns if job.overlay else -1
-    job.root = Root(open_root(path, propagation, job.overlay, userns))
+    job.root = Root(open_root(path, propagation, job.overlay, job.owner))
 
 
 def _open_mounts(job: Job) -> None:

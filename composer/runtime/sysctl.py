@@ -36,6 +36,8 @@ def apply(proc: int, values: Mapping[str, str], has: Callable[[str], bool]) -> N
     inside = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_SYMLINKS | linux.RESOLVE_NO_XDEV
     for name, value in values.items():
         path = file_of(name)
+        if not {"", ".", ".."}.isdisjoint(path.split("/")):
+            raise StepError("sysctl", errno.EINVAL, name, "is no name of a parameter")
         owner = next((kind for prefix, kind in _OWNERS if path.startswith(prefix)), None)
         if owner is None:
             raise StepError("sysctl", errno.EPERM, name, "belongs to the machine, not to a namespace")

@@ -43,7 +43,10 @@ CAPABILITIES = [
     "CAP_SETUID",
 ]
 PATH = "PATH=/bin"
-APPLETS = ("sh", "cat", "sleep", "true", "mount", "ls", "id", "tty", "stty")
+APPLETS = (
+    *("sh", "cat", "sleep", "true", "mount", "ls", "id", "tty", "stty", "uname", "stat", "mkdir", "touch"),
+    *("mknod", "chown", "chmod", "ps", "kill"),
+)
 NOWHERE = Stdio(-1, -1, -1)
 
 

@@ -1,0 +1,171 @@
+"""What the command line remembers of a container between one call and the next, and what follows from it.
+
+One directory per container below the root: `state.json`, `config.json` as it was at create, and `start`, the
+socket through which it is started. What the status is is asked of the kernel every time, never stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from composer.runtime import cgroup, hooks
+from composer.runtime.errors import StepError
+
+Status = Literal["creating", "created", "running", "paused", "stopped"]
+_ID = re.compile(r"[A-Za-z0-9_+.-]{1,1023}")
+# Which verbs make sense when, https://github.com/opencontainers/runtime-spec/blob/v1.2.0/runtime.md#lifecycle
+_ALLOWED: dict[str, tuple[Status, ...]] = {
+    "start": ("created",),
+    "kill": ("created", "running", "paused"),
+    "delete": ("stopped",),
+    "exec": ("created", "running"),
+    "pause": ("created", "running"),
+    "resume": ("paused",),
+    "update": ("created", "running", "paused"),
+}
+
+
+class Container(NamedTuple):
+    """A container on disk. `born` is the start time of its process, which tells a reused pid."""
+
+    directory: Path
+    id: str
+    bundle: str
+    pid: int
+    born: int
+    created: str
+    spec: dict[str, Any]
+
+    @property
+    def start_socket(self) -> Path:
+        return self.directory / "start"
+
+    @property
+    def group(self) -> cgroup.Group:
+        return cgroup.open(self.spec["linux"]["cgroupsPath"])
+
+    def open(self) -> int:
+        """A pidfd of the container's process. Raises ProcessLookupError when it is no more."""
+        pidfd = os.pidfd_open(self.pid) if self.pid else -1
+        if pidfd < 0 or born(self.pid) != self.born:
+            raise ProcessLookupError
+        return pidfd
+
+    def status(self) -> Status:
+        if not self.pid:
+            return "creating"
+        try:
+            os.close(self.open())
+        except ProcessLookupError:
+            return "stopped"
+        if self.group.frozen:
+            return "paused"
+        return "created" if self.start_socket.exists() else "running"
+
+    def require(self, verb: str) -> Status:
+        """The status, if the verb is allowed in it. Raises StepError."""
+        status = self.status()
+        if status not in _ALLOWED[verb]:
+            raise StepError(verb, text=f"container {self.id} is {status}")
+        return status
+
+    def describe(self, status: Status | None = None) -> dict[str, Any]:
+        """The OCI state."""
+        status = status or self.status()
+        pid = 0 if status in ("stopped", "creating") else self.pid
+        return hooks.state(self.spec, self.id, status, pid, self.bundle)
+
+    def save(self) -> None:
+        record = self._asdict()
+        del record["directory"], record["spec"]
+        _write(self.directory / "config.json", self.spec)
+        _write(self.directory / "state.json", record)
+
+    def kill(self) -> None:
+        """End its process and everything in its group, and wait for that."""
+        with contextlib.suppress(ProcessLookupError):
+            pidfd = self.open()
+            try:
+                self.group.kill()
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                _await(pidfd)
+            finally:
+                os.close(pidfd)
+
+    def forget(self) -> None:
+        """Remove the group and the record."""
+        group = self.group
+        if group.exists():
+            group.remove()
+        for path in self.directory.iterdir():
+            path.unlink()
+        self.directory.rmdir()
+
+
+class Store:
+    """All containers below one root directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def place(self, name: str) -> Path:
+        """Where a container of this id is kept. Raises StepError for an id that cannot be one."""
+        if not _ID.fullmatch(name) or name in (".", ".."):
+            raise StepError("id", text=f"{name[:80]!r} cannot be an id: letters, digits and _+.- only")
+        return self.root / name
+
+    def reserve(self, name: str) -> Path:
+        """Claim an id for a new container. Raises StepError when it is taken."""
+        directory = self.place(name)
+        self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        try:
+            directory.mkdir(mode=0o700)
+        except FileExistsError:
+            raise StepError("id", text=f"container with id {name} exists already") from None
+        return directory
+
+    def load(self, name: str) -> Container:
+        """Raises StepError when there is none."""
+        directory = self.place(name)
+        try:
+            record = json.loads((directory / "state.json").read_bytes())
+            spec = json.loads((directory / "config.json").read_bytes())
+        except FileNotFoundError:
+            raise StepError("id", text=f"container {name} does not exist") from None
+        return Container(directory=directory, spec=spec, **record)
+
+    def __iter__(self) -> Iterator[Container]:
+        for directory in sorted(self.root.iterdir()) if self.root.is_dir() else ():
+            with contextlib.suppress(StepError):
+                yield self.load(directory.name)
+
+
+def born(pid: int) -> int:
+    """When the process started, in ticks since boot: field 22 of proc_pid_stat(5). 0 when it is no more."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def _write(path: Path, value: Any) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(value))
+    temporary.rename(path)
+
+
+def _await(pidfd: int) -> None:
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    if not poll.poll(10_000):
+        raise StepError("delete", text="the container's process does not end within 10 s of SIGKILL")
