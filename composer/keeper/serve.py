@@ -67,6 +67,7 @@ class Guard:
 
     def _attend(self, fd: int, pid: int) -> None:
         self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(False)
         self._pid = pid
         self._loop.watch(fd, EXIT, self._replace)
 
@@ -90,7 +91,9 @@ class Guard:
         """Kill this process, too, should the keeper die."""
         try:
             self._socket.sendmsg([b"+"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [pidfd]))])
-        except OSError:  # it has just died: the next guard is given everything
+        except BlockingIOError:  # it does not listen: the next one will
+            os.kill(self._pid, signal.SIGKILL)
+        except OSError:  # it has just died: the next one is given everything
             pass
 
 

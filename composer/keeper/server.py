@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import struct
 from collections.abc import Callable, Mapping
@@ -14,17 +13,17 @@ from composer.keeper.loop import CONTROL, Loop, complain
 from composer.keeper.supervise import Supervisor
 from composer.keeper.task import Task
 from composer.keeper.tasks import Tasks
-from composer.keeper.wire import LOG, OVERLAY, complaint
+from composer.keeper.wire import LOG, OVERLAY, VERBS, complaint
 from composer.runtime.errors import StepError
 
 MAX_TASKS: Final = 4096
-MAX_KEPT: Final = 4096
+MAX_KEPT: Final = 1024
 MAX_CONNECTIONS: Final = 256
 QUIT_PATIENCE: Final = 5.0
 
 
 class Server:
-    """Everything that clients can see. `end` is called when the keeper shall be no more."""
+    """Everything that clients can see. `close_sockets` takes away what new ones would connect to."""
 
     def __init__(
         self,
@@ -45,11 +44,7 @@ class Server:
         self._quitting = False
         self._left = False
         self._verbs: Mapping[str, Callable[[Request], None]] = {
-            verb: getattr(self, f"_{verb}")
-            for verb in (
-                *("create", "start", "exec", "signal", "list", "stream", "close_stdin", "forget"),
-                *("put", "take", "drop", "reopen_log", "subscribe", "quit"),
-            )
+            verb: getattr(self, f"_{verb}") for verb in VERBS
         }
         tasks.on_exit = self._exited
         tasks.on_failed = self._leave
@@ -136,9 +131,8 @@ class Server:
 
     def _forget(self, request: Request) -> None:
         task = self._task(request)
-        if not task.exit and task.state != "created":
+        if task.state in ("starting", "running"):
             raise RefusalError("state", f"{task.id} is {task.state}")
-        self._tasks.signal(task, signal.SIGKILL)
         self._tasks.forget(task)
         request.answer({})
         self._leave()

@@ -105,15 +105,16 @@ class Tasks:
         return True
 
     def forget(self, task: Task) -> None:
-        """Of an ended task."""
+        """Of a task that has ended, or has yet to begin: that is killed."""
+        self.kill(task)
         self._discard(task)
 
     def kill(self, task: Task) -> None:
-        """Of any task that is alive."""
+        """Of a task in any state."""
         if "pidfd" in task.fds:
             self.signal(task, signal.SIGKILL)
-        else:
-            self._failed(task, StepError("create", text="given up, as the keeper ends"))
+        elif task in self._making:
+            self._failed(task, StepError("create", text="given up"))
 
     @property
     def alive(self) -> list[Task]:

@@ -19,7 +19,7 @@ runtime's, with `step`, `errno` and `path`. A failed create, start or exec leave
                  supervisor: {pid, starts}
     stream       fds stdin (a write end), or tty (the master: to write and resize, never to read)
     close_stdin  the keeper's copy of the write end is closed
-    forget       an ended container or exec is forgotten, exit and all; one not started is killed first
+    forget       an ended container or exec is forgotten, exit and all; one not started is given up
     put          its one fd is kept, under `name`, over the supervisor's death; replaces what was there
     take         fds: a copy of what was put; `<id>/pidfd` and `<id>/<socket>` are a container's own
     drop         what was put is closed

@@ -17,7 +17,10 @@ from pathlib import Path
 import pytest
 
 from composer.keeper.client import Keeper, KeeperGoneError, RefusedError
+from composer.keeper.guard import fork_guard
 from composer.keeper.launch import address, launch
+from composer.keeper.loop import Loop
+from composer.keeper.serve import Guard
 from composer.keeper.wire import HELLO, encode, rights
 from tests.keeper.conftest import SUPERVISOR, Corner, gone, readable, wait_exit
 from tests.leaks import processes
@@ -152,6 +155,20 @@ def test_a_guard_that_was_killed_is_replaced(corner: Corner, keeper: Keeper) -> 
     assert guard_of(main, other_than=first)
     keeper.call("list")
     kill_keeper(corner)
+
+
+def test_a_guard_that_does_not_listen_is_killed() -> None:
+    sock, pid = fork_guard()
+    guard = Guard(Loop(), sock.detach(), pid, held=list)
+    os.kill(pid, signal.SIGSTOP)
+    with subprocess.Popen(["sleep", "1000"]) as held:
+        pidfd = os.pidfd_open(held.pid)
+        for _ in range(2000):
+            guard.add(pidfd)
+        os.close(pidfd)
+        held.kill()
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    guard.end()
 
 
 def test_two_starters_at_once_make_one_keeper(corner: Corner) -> None:
