@@ -103,11 +103,19 @@ def _link(name: str, parent: int) -> str | None:
 
 
 def _make_one(name: str, parent: int, directory: bool) -> None:
+    if not directory:
+        make_file(name, parent)
+        return
     try:
-        if directory:
-            os.mkdir(name, 0o755, dir_fd=parent)
-        else:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(name, flags, 0o644, dir_fd=parent))
+        os.mkdir(name, 0o755, dir_fd=parent)
+    except FileExistsError:
+        pass
+
+
+def make_file(name: str, parent: int) -> None:
+    """An empty file to mount something on; what is there already stays."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        os.close(os.open(name, flags, 0o644, dir_fd=parent))
     except FileExistsError:
         pass

@@ -210,7 +210,6 @@ def _fork_hooks(hooks: Callable[[int], None], container: int, channel: socket.so
         return pidfd
     try:
         line = Line(channel)
-        channel.setblocking(True)
         try:
             _forget_signals()
             hooks(container)

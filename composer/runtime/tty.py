@@ -16,7 +16,7 @@ from typing import Any
 
 from composer.runtime import linux
 from composer.runtime.errors import StepError
-from composer.runtime.inroot import Root, closing
+from composer.runtime.inroot import Root, closing, make_file
 
 
 def open_pair(root: Root, size: Mapping[str, int] | None, user: Mapping[str, Any]) -> tuple[int, int]:
@@ -34,12 +34,15 @@ def open_pair(root: Root, size: Mapping[str, int] | None, user: Mapping[str, Any
 
 
 def bind_console(root: Root, terminal: int) -> None:
-    """Show the terminal as /dev/console, as pid 1 of a machine would have it."""
+    """Show the terminal as /dev/console, as pid 1 of a machine would have it. Links are not followed."""
     node = linux.open_tree(terminal, "", linux.OPEN_TREE_CLONE | linux.AT_EMPTY_PATH)
-    with closing(node), closing(root.ensure("/dev/console", directory=False)) as target:
-        if not stat.S_ISCHR(os.fstat(target).st_mode) and not stat.S_ISREG(os.fstat(target).st_mode):
-            raise StepError("terminal", errno.EINVAL, "/dev/console", "is neither a device nor a file")
-        linux.move_mount(node, target, "/dev/console")
+    with closing(node), root.parent("/dev/console") as (directory, name):
+        make_file(name, directory)
+        with closing(linux.openat2(directory, name, linux.O_PATH | os.O_NOFOLLOW)) as target:
+            kind = stat.S_IFMT(os.fstat(target).st_mode)
+            if kind not in (stat.S_IFCHR, stat.S_IFREG):
+                raise StepError("terminal", errno.EINVAL, "/dev/console", "is neither a device nor a file")
+            linux.move_mount(node, target, "/dev/console")
 
 
 def take(terminal: int) -> None:
