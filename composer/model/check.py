@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from composer.model import normal
 from composer.model.kinds import nearest
 
 Path = tuple[str | int, ...]
@@ -174,11 +174,8 @@ def _devices(name: str, service: Data, config: Data, enabled: set[str]) -> Itera
 def _addresses(name: str, service: Data, config: Data, enabled: set[str]) -> Iterator[Finding]:
     for index, port in enumerate(service.get("ports", ())):
         address = port.get("host_ip")
-        if address:
-            try:
-                ipaddress.ip_address(address)
-            except ValueError:
-                yield ("ports", index), f"`{address}` is not an IP address", None
+        if address and not normal.is_address(address):
+            yield ("ports", index), f"`{address}` is not an IP address", None
 
 
 _SERVICE_RULES: tuple[Callable[[str, Data, Data, set[str]], Iterator[Finding]], ...] = (

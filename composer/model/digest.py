@@ -6,7 +6,6 @@ default left out, no spaces; equal trees have equal bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import types
 import typing
@@ -101,6 +100,8 @@ frozen = _frozen
 
 
 def _hash(data: Any) -> str:
+    import hashlib  # 4 ms, and not every command hashes
+
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -29,6 +29,8 @@ STRUCT = "struct"
 PART = "part"
 """A mapping with known keys; left out when nothing is set in it."""
 MAP = "map"
+NAMES = "names"
+"""A mapping whose entries may say nothing; those are null."""
 LIST = "list"
 
 
@@ -248,7 +250,7 @@ def _container(prefix: str) -> list[Field]:
             ("mac_address", k.string, "The MAC address."),
             (
                 "models",
-                MAP,
+                NAMES,
                 "AI models that it uses.",
                 _warned("models are not served", merge="names", normal=n.names),
             ),
@@ -256,7 +258,7 @@ def _container(prefix: str) -> list[Field]:
             ("models.*.endpoint_var", k.string, "The variable that gets its address."),
             ("models.*.model_var", k.string, "The variable that gets its name."),
             ("network_mode", k.string, "host, none, service:NAME, container:NAME."),
-            ("networks", MAP, "Networks it joins.", {"merge": "names", "normal": n.names}),
+            ("networks", NAMES, "Networks it joins.", {"merge": "names", "normal": n.names}),
             ("networks.*", STRUCT, "Its place on one network."),
             ("networks.*.aliases", k.strings, "More names there.", _UNIQUE),
             ("networks.*.driver_opts", k.options, "Options of the driver."),

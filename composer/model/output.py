@@ -35,8 +35,8 @@ def shape(value: Any, node: fields.Node, wrong: Wrong, path: Path = ()) -> Any:
             wrong(path, "must be a mapping")
             return OMIT
         return _struct(value, node, wrong, path) or (OMIT if kind is fields.PART else {})
-    if kind is fields.MAP:
-        return _map(value, node, wrong, path)
+    if kind is fields.MAP or kind is fields.NAMES:
+        return _map(value, node, wrong, path, None if kind is fields.NAMES else {})
     if kind is fields.LIST:
         return _list(value, node, wrong, path)
     try:
@@ -62,7 +62,7 @@ def _struct(value: dict[str, Any], node: fields.Node, wrong: Wrong, path: Path) 
     return shaped
 
 
-def _map(value: Any, node: fields.Node, wrong: Wrong, path: Path) -> Any:
+def _map(value: Any, node: fields.Node, wrong: Wrong, path: Path, nothing: Any) -> Any:
     if value is None:
         return OMIT
     if not isinstance(value, dict):
@@ -72,7 +72,7 @@ def _map(value: Any, node: fields.Node, wrong: Wrong, path: Path) -> Any:
     shaped = {}
     for key in units.sorted_keys(value):
         item = shape(value[key], node.any, wrong, (*path, key))
-        shaped[key] = None if item is OMIT else item
+        shaped[key] = nothing if item is OMIT else item
     return shaped or OMIT
 
 
@@ -89,7 +89,6 @@ def _list(value: Any, node: fields.Node, wrong: Wrong, path: Path) -> Any:
 
 # Text.
 
-_SPECIAL = re.compile(r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
 _NOT_PLAIN = re.compile(r"\A(?:[-?:](?: |\Z)|[#,\[\]{}&*!|>'\"%@` ]|---|\.\.\.)|:(?: |\Z)| #| \Z")
 _WIDTH = 80
 _OLD_WORDS = {
@@ -98,6 +97,19 @@ _OLD_WORDS = {
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?\Z")
 _ESCAPES = {"\0": "0", "\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
 _ESCAPES |= {"\x1b": "e", '"': '"', "\\": "\\", "\x85": "N", "\xa0": "_", "\u2028": "L", "\u2029": "P"}
+
+
+def _has_special(text: str) -> bool:
+    if text.isascii():
+        return not text.isprintable() and not text.replace("\n", "").replace("\t", "").isprintable()
+    return any(map(_is_special, text))
+
+
+def _is_special(char: str) -> bool:
+    """What YAML only shows as an escape. Docker Compose escapes what is beyond the basic plane, too."""
+    if char < "\xa0":
+        return not (" " <= char <= "~" or char in "\n\t")
+    return char in "\u2028\u2029\ufeff\ufffe\uffff" or "\ud800" <= char <= "\udfff" or char > "\uffff"
 
 
 def yaml_text(config: dict[str, Any]) -> str:
@@ -171,7 +183,7 @@ def _folded(text: str, column: int, indent: str) -> str:
 
 def _string_text(text: str, indent: str) -> str:
     if "\n" in text:
-        double = " \n" in text or text[-1] == " " or text.isspace() or _SPECIAL.search(text)
+        double = " \n" in text or text[-1] == " " or text.isspace() or _has_special(text)
         return _double_quoted(text) if double else _block_text(text, indent)
     return _line_text(text)
 
@@ -185,7 +197,7 @@ def _line_text(text: str) -> str:
         or "\n" in text
         or not isinstance(read, str)
         or isinstance(read, Timestamp)
-        or _SPECIAL.search(text)
+        or _has_special(text)
     ):
         return _double_quoted(text)
     if text in _OLD_WORDS or text == "<<" or _BASE_60.match(text) or _NOT_PLAIN.search(text):
@@ -198,7 +210,7 @@ def _double_quoted(text: str) -> str:
     for char in text:
         if char in _ESCAPES:
             chars.append("\\" + _ESCAPES[char])
-        elif _SPECIAL.match(char):
+        elif _is_special(char):
             code = ord(char)
             chars.append(
                 f"\\x{code:02X}" if code < 256 else f"\\u{code:04X}" if code < 65536 else f"\\U{code:08X}"
@@ -223,7 +235,14 @@ def _block_text(text: str, indent: str) -> str:
 def json_text(config: dict[str, Any]) -> str:
     """JSON, indented by two. It differs from the YAML where Docker Compose's does."""
     text = json.dumps(_json_form(config), indent=2, ensure_ascii=False)
-    for char, code in (("&", "\\u0026"), ("<", "\\u003c"), (">", "\\u003e"), ("$", "$$")):
+    for char, code in (
+        ("&", "\\u0026"),
+        ("<", "\\u003c"),
+        (">", "\\u003e"),
+        ("\u2028", "\\u2028"),
+        ("\u2029", "\\u2029"),
+        ("$", "$$"),
+    ):
         text = text.replace(char, code)
     return text
 
@@ -251,6 +270,13 @@ def _with(value: dict[str, Any], node: fields.Node, **defaults: Any) -> dict[str
     return {key: full[key] for key in node.children if key in full}
 
 
+def _json_ulimits(value: dict[str, Any]) -> None:
+    """A limit of zero is left out."""
+    for name, limit in value.get("ulimits", {}).items():
+        if isinstance(limit, dict):
+            value["ulimits"][name] = {key: number for key, number in limit.items() if number}
+
+
 def _json_service(service: dict[str, Any], node: fields.Node) -> dict[str, Any]:
     service = _with(service, node, command=None, entrypoint=None)
     if "deploy" in service:
@@ -261,6 +287,8 @@ def _json_service(service: dict[str, Any], node: fields.Node) -> dict[str, Any]:
         always = {"command": None, "entrypoint": None} if key == "pre_start" else {"command": None}
         if key in service:
             service[key] = [_with(step, below, **always) for step in service[key]]
+    for one in (service, service.get("build", {}), *service.get("pre_start", ())):
+        _json_ulimits(one)
     if "watch" in service.get("develop", {}):
         below = node.children["develop"].children["watch"].any
         assert below is not None

@@ -362,7 +362,7 @@ _SERVICE_PARTS: dict[str, Callable[[Any], Any]] = {
     "pre_stop": lambda many: tuple(map(_hook, many)),
     "pre_start": lambda many: tuple(map(_first_step, many)),
     "networks": lambda data: _each(data, _attachment),
-    "ports": lambda many: tuple(map(_port, many)),
+    "ports": lambda many: tuple(dict.fromkeys(map(_port, many))),
     "extra_hosts": _hosts,
     "ulimits": _ulimits,
     "devices": lambda many: tuple(

@@ -63,6 +63,7 @@ def port(entry: Any) -> str:
     if "target" not in entry:
         raise Misfit("has no `target` port")
     host, published = entry.get("host_ip", "0.0.0.0"), entry.get("published")
+    published = f"number {published}" if isinstance(published, int) else published
     return f"{host}:{published}:{entry['target']}/{entry.get('protocol', 'tcp')}"
 
 

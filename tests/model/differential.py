@@ -2,9 +2,9 @@
 
     python -m tests.model.differential FOLDER… [--docker-compose PROGRAM] [--text]
 
-Each `*.yaml` is one case; a folder with a `compose.yaml` is one case with everything beside it. A first line
-`# args: …` adds options for both (--profile, -f, --env-file, -p), `# env: A=b …` variables. Needs the
-`docker-compose` program (`config` needs no engine); without it, nothing can be said.
+Each `*.yaml` is a case; a folder with a `compose.yaml` is one with everything beside it. The first lines
+may say `# args: …` (options for both: --profile, -f, --env-file, -p), `# env: A=b …` and `# config: …`
+(options and services of `config` itself). Needs the `docker-compose` program (`config` needs no engine).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Case(NamedTuple):
     file: Path
     options: tuple[str, ...]
     environment: dict[str, str]
+    config: tuple[str, ...] = ()
 
 
 class Disk:
@@ -60,13 +61,16 @@ def cases(folder: Path) -> Iterator[Case]:
 
 def case(path: Path) -> Case:
     options: tuple[str, ...] = ()
+    config: tuple[str, ...] = ()
     environment = {}
-    for line in path.read_bytes().decode("utf-8", "replace").splitlines()[:2]:
+    for line in path.read_bytes().decode("utf-8", "replace").splitlines()[:3]:
         if line.startswith("# args:"):
             options = tuple(shlex.split(line.removeprefix("# args:")))
         elif line.startswith("# env:"):
             environment = dict(pair.split("=", 1) for pair in shlex.split(line.removeprefix("# env:")))
-    return Case(path, options, environment)
+        elif line.startswith("# config:"):
+            config = tuple(shlex.split(line.removeprefix("# config:")))
+    return Case(path, options, environment, config)
 
 
 _GIVEN = {"HOME": "/home/user", "PATH": os.environ.get("PATH", "")}
@@ -78,7 +82,7 @@ def theirs(case: Case, program: str) -> Verdict:
     texts = []
     for style in ("yaml", "json"):
         done = subprocess.run(
-            [*start, *case.options, "config", "--format", style],
+            [*start, *case.options, "config", "--format", style, *case.config],
             cwd=case.file.parent,
             env=environment,
             capture_output=True,
@@ -115,7 +119,8 @@ def request(case: Case, given: dict[str, str]) -> Request:
         env_file=options.env_file,
         project_name=options.project_name,
         project_directory=options.project_directory,
-    ).request
+        services=[one for one in case.config if not one.startswith("-")],
+    ).request.replace(**{one[2:].replace("-", "_"): True for one in case.config if one.startswith("-")})
 
 
 def ours(case: Case) -> Verdict:

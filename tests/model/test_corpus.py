@@ -1,5 +1,5 @@
-"""Every file of the corpus. The valid ones load, and their output loaded again means the same; the invalid ones
-are refused with complaints that people can use."""
+"""Every file of the corpus. Valid ones load, and their output loaded again means the same; invalid ones are
+refused with complaints that people can use."""
 
 from __future__ import annotations
 
@@ -32,11 +32,17 @@ def loaded(case: Case) -> Loaded:
 ONE_WAY = {
     "dollars": "a $ in a key is printed as $$, but keys are not interpolated when they are read",
     "profiles": "an optional dependency on an inactive service is printed, and then names an unknown one",
+    "dup_ports_override": "a published port as text and as number are two entries, but printed alike",
     "target0": "port 0 is left out when it is printed",
 }
 
 
-@pytest.mark.parametrize("case", [c for c in cases("valid") if c.file.stem not in ONE_WAY], ids=name)
+def there_and_back() -> list[Case]:
+    """Whole outputs only: what a --no-… leaves out cannot come back."""
+    return [c for c in cases("valid") if c.file.stem not in ONE_WAY and "--no-" not in " ".join(c.config)]
+
+
+@pytest.mark.parametrize("case", there_and_back(), ids=name)
 def test_output_loaded_again_means_the_same(case: Case, tmp_path: Path) -> None:
     first = loaded(case)
     printed = tmp_path / "printed.yaml"
