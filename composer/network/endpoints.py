@@ -13,6 +13,7 @@ from composer.errors import NotFoundError
 from composer.model.stack import Attachment
 from composer.network import links, sysctl
 from composer.network.netlink import Message, Netlink
+from composer.network.nft import apply, spoof
 from composer.network.registry import Lease, NetworkRecord
 from composer.value import Value
 
@@ -36,10 +37,17 @@ class Endpoint(Value):
     mode: str = ""
     flag: str = "bridge"
     icc: bool = True
+    stack: str = ""
+    guarded: bool = True
+    """Whether it may send under its own MAC and addresses only."""
 
 
 def arrange(
-    container: str, pid: int, places: Iterable[tuple[NetworkRecord, Lease, Attachment]]
+    container: str,
+    pid: int,
+    places: Iterable[tuple[NetworkRecord, Lease, Attachment]],
+    *,
+    guarded: bool = True,
 ) -> list[Endpoint]:
     """The interfaces of a container, in order: highest `priority` first, then by network name.
 
@@ -80,6 +88,8 @@ def arrange(
                 mode=options.mode,
                 flag=options.flag,
                 icc=options.icc,
+                stack=lease.slot.partition("/")[0],
+                guarded=guarded and record.driver == "bridge",
             )
         )
     return endpoints
@@ -95,16 +105,18 @@ def _link_local(address: str) -> str:
     return f"{address}/{64 if ':' in address else 16}" if "/" not in address else address
 
 
-def attach(host: Netlink, inside: Netlink, endpoints: Sequence[Endpoint]) -> None:
-    """Make all interfaces of one container: four system calls, whatever their number.
+def attach(
+    host: Netlink, inside: Netlink, endpoints: Sequence[Endpoint], firewall: Netlink | None = None
+) -> None:
+    """Make all interfaces of one container, in a handful of system calls whatever their number.
 
-    `inside` is a socket of the container's namespace. Raises NetlinkError; interfaces that were made
-    before the failure die with the namespace. Raises NotFoundError when a bridge or parent interface is
-    missing.
+    `inside` is a socket of the container's namespace; with `firewall` (see `publish.firewall`) the guarded
+    endpoints are guarded against forging. Raises NetlinkError; interfaces that were made before a failure die
+    with the namespace. Raises NotFoundError when a bridge or parent interface is missing.
     """
     masters = links.find(host, {endpoint.link for endpoint in endpoints})
-    # br_netfilter translates addresses while a frame is still being bridged: a container that calls itself
-    # by a published port gets its own frame back, which only a port in hairpin mode lets through.
+    # br_netfilter translates addresses while a frame is still being bridged: a container that calls itself by
+    # a published port gets its own frame back, which only a port in hairpin mode lets through.
     hairpin = sysctl.read("bridge/bridge-nf-call-iptables") == "1"
     requests: list[Message] = []
     for endpoint in endpoints:
@@ -113,12 +125,19 @@ def attach(host: Netlink, inside: Netlink, endpoints: Sequence[Endpoint]) -> Non
                 f"network {endpoint.network}: there is no interface {endpoint.link}",
                 hint="run `composer up` again",
             )
-        requests += _outside(endpoint, masters[endpoint.link], hairpin)
-    host.request(requests)
+        guarded = endpoint.guarded and firewall is not None
+        requests += _outside(endpoint, masters[endpoint.link], hairpin, guarded)
+    index = {link.name: link.index for link in map(links.read_link, host.request(requests))}
+    guarded_ = [endpoint for endpoint in endpoints if endpoint.guarded] if firewall is not None else []
+    if firewall is not None and guarded_:
+        _guard(firewall, guarded_)
+    macs = [links.add_static_mac(index[host_name(endpoint)], endpoint.mac) for endpoint in guarded_]
+    ups = [links.set_up(host_name(endpoint)) for endpoint in endpoints if endpoint.driver == "bridge"]
+    host.request([*macs, *ups])
     _configure(inside, endpoints)
 
 
-def _outside(endpoint: Endpoint, master: links.Link, hairpin: bool) -> list[Message]:
+def _outside(endpoint: Endpoint, master: links.Link, hairpin: bool, guarded: bool) -> list[Message]:
     peer, mac, pid = endpoint.interface, endpoint.mac, endpoint.pid
     if endpoint.driver == "macvlan":
         mode = endpoint.mode or "bridge"
@@ -133,9 +152,26 @@ def _outside(endpoint: Endpoint, master: links.Link, hairpin: bool) -> list[Mess
         links.add_veth(
             name, master.index, endpoint.mtu, peer=peer, mac=mac, pid=pid, alias=endpoint.container
         ),
-        links.set_port(name, isolated=not endpoint.icc, hairpin=hairpin),
-        links.set_up(name),
+        links.set_port(
+            name,
+            group=spoof.group(endpoint.stack) if guarded else 0,
+            isolated=not endpoint.icc,
+            hairpin=hairpin,
+            locked=guarded,
+            learning=not guarded,
+            flood=not guarded,
+        ),
+        links.get_link(name),
     ]
+
+
+def _guard(firewall: Netlink, endpoints: Sequence[Endpoint]) -> None:
+    """Say which addresses go with which MAC. All endpoints are of one stack."""
+    elements: dict[str, list[tuple[str, ...]]] = {}
+    for endpoint in endpoints:
+        for name, pairs in spoof.senders(endpoint.mac, addresses_of(endpoint)).items():
+            elements.setdefault(name, []).extend(pairs)
+    apply.add_elements(firewall, spoof.table(endpoints[0].stack), elements)
 
 
 def host_name(endpoint: Endpoint) -> str:

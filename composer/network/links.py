@@ -44,6 +44,7 @@ _RTMSG = struct.Struct("=BBBBBBBBI")
 _NDMSG = struct.Struct("=BxxxiHBB")
 _UP = 0x1
 _NODAD, _NOPREFIXROUTE = 0x02, 0x200
+_AF_BRIDGE, _NUD_NOARP, _NTF_MASTER = 7, 0x40, 0x04
 
 _MAC, _NAME, _MTU, _LINK, _MASTER, _LINKINFO, _NET_NS_PID, _ALIAS, _AF_SPEC, _GROUP = (
     1,
@@ -61,8 +62,8 @@ _STATS64, _EXT_MASK = 23, 29
 _KIND, _DATA, _PORT_KIND, _PORT_DATA = 1, 2, 4, 5
 _ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 
-_PORT_FLAGS = {"hairpin": 4, "learning": 8, "flood": 9, "neigh_suppress": 32, "isolated": 33, "locked": 37}
-"""IFLA_BRPORT_MODE, _LEARNING, _UNICAST_FLOOD, _NEIGH_SUPPRESS, _ISOLATED, _LOCKED."""
+_PORT_FLAGS = {"hairpin": 4, "learning": 8, "flood": 9, "isolated": 33, "locked": 39}
+"""IFLA_BRPORT_MODE, _LEARNING, _UNICAST_FLOOD, _ISOLATED, _LOCKED."""
 
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
@@ -172,11 +173,18 @@ def add_vlan(name: str, parent: int, number: int) -> Message:
     )
 
 
-def set_port(name: str, **flags: bool) -> Message:
+def set_port(name: str, *, group: int = 0, **flags: bool) -> Message:
     """Settings of a bridge port, by the names in `_PORT_FLAGS`; also takes away its link-local address."""
     data = [u8(_PORT_FLAGS[key], value) for key, value in flags.items()]
     info = nested(_LINKINFO, string(_PORT_KIND, "bridge"), nested(_PORT_DATA, *data))
-    return _link(_NEWLINK, 0, f"setting up bridge port {name}", string(_NAME, name), info, _no_link_local())
+    what = f"setting up bridge port {name}"
+    return _link(_NEWLINK, 0, what, string(_NAME, name), u32(_GROUP, group), info, _no_link_local())
+
+
+def add_static_mac(port: int, mac: str) -> Message:
+    """Tell a bridge that `mac` lives behind the port with this index; a locked port lets in no other."""
+    body = _NDMSG.pack(_AF_BRIDGE, port, _NUD_NOARP, _NTF_MASTER, 0) + attribute(2, _mac(mac))
+    return Message(_NEWNEIGH, CREATE | REPLACE, body, f"tying {mac} to its bridge port")
 
 
 def set_up(name: str) -> Message:
@@ -233,14 +241,6 @@ def add_route(index: int, gateway: str, *, metric: int = 0) -> Message:
 def delete_default_routes(family: int) -> Message:
     body = _RTMSG.pack(family, 0, 0, 0, 254, 0, 255, 0, 0)
     return Message(_DELROUTE, 0, body, "deleting the default route")
-
-
-def add_neighbour(index: int, address: str, mac: str) -> Message:
-    """A permanent neighbour entry: who has `address` on interface `index`."""
-    ip = ipaddress.ip_address(address)
-    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
-    body = _NDMSG.pack(family, index, 0x80, 0, 0) + attribute(1, ip.packed) + attribute(2, _mac(mac))
-    return Message(_NEWNEIGH, CREATE | REPLACE, body, f"adding neighbour {address}")
 
 
 def find(socket_: Netlink, names: Iterable[str]) -> dict[str, Link]:

@@ -10,7 +10,7 @@ from composer.network import registry
 from composer.network.conntrack import Flow, forget_udp
 from composer.network.lifecycle import remove_networks
 from composer.network.netlink import NETLINK_NETFILTER, Netlink
-from composer.network.nft import apply, neighbours, rules
+from composer.network.nft import apply, neighbours, rules, spoof
 from composer.network.nft.rules import Bridge, PublishedPort
 from composer.network.ports import is_local
 from composer.network.registry import NetworkRecord
@@ -31,7 +31,7 @@ def publish(
     starts (addresses are known from their leases), and whenever ports or networks change.
     """
     ports = list(ports)
-    before = apply.udp_ports(socket, rules.table_name(stack_name))
+    before = apply.numbers(socket, rules.table_name(stack_name), rules.UDP_PORTS)
     bridges = [_bridge(record) for record in networks if record.driver == "bridge"]
     apart = neighbours.let_through(socket, stack_name, (bridge.name for bridge in bridges))
     apply.replace(socket, rules.table(stack_name, bridges, ports, apart))
@@ -54,9 +54,10 @@ def _forget_udp(socket: Netlink, before: set[int], ports: Iterable[PublishedPort
 
 def unpublish(socket: Netlink, stack_name: str) -> None:
     """Take the stack's table away; no error when there is none."""
-    before = apply.udp_ports(socket, rules.table_name(stack_name))
+    before = apply.numbers(socket, rules.table_name(stack_name), rules.UDP_PORTS)
     neighbours.let_through(socket, stack_name, ())
     apply.delete(socket, rules.table_name(stack_name))
+    apply.delete(socket, spoof.table_name(stack_name), "bridge")
     _forget_udp(socket, before, ())
 
 

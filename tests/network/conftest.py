@@ -222,6 +222,18 @@ def udp(source: str, target: str, port: int, source_port: int = 53, data: bytes 
     return head[:10] + struct.pack(">H", ~(total + (total >> 16)) & 0xFFFF) + head[12:] + body
 
 
+def icmp6(source: str, target: str, kind: int, body: bytes) -> bytes:
+    """An IPv6 packet with an ICMPv6 message; `body` follows the checksum."""
+    ends = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, target)
+    message = bytes((kind, 0, 0, 0)) + body
+    pseudo = ends + struct.pack(">IxxxB", len(message), 58) + message
+    total = sum(struct.unpack(f">{len(pseudo) // 2}H", pseudo))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    message = message[:2] + struct.pack(">H", ~total & 0xFFFF) + message[4:]
+    return struct.pack(">IHBB", 6 << 28, len(message), 58, 255) + ends + message
+
+
 def silent(client: socket.socket, to: tuple[str, int]) -> bool:
     """Whether nothing accepts there: refused, unreachable, or no answer within a quarter of a second."""
     client.settimeout(0.25)

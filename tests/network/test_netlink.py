@@ -105,7 +105,7 @@ def test_pyroute2_sees_what_we_made(host: Host) -> None:
     host.netlink.request(
         [
             links.add_veth("v0", bridge.index, 1400, peer="eth0", mac="02:42:0a:00:00:02", pid=other.pid),
-            links.set_port("v0", isolated=True, hairpin=True, neigh_suppress=True),
+            links.set_port("v0", isolated=True, hairpin=True, locked=True),
             links.set_up("v0"),
             links.add_address(bridge.index, "10.0.0.1/24"),
         ]
@@ -119,5 +119,5 @@ def test_pyroute2_sees_what_we_made(host: Host) -> None:
         assert (address.get("address"), address["prefixlen"]) == ("10.0.0.1", 24)
     (shown,) = json.loads(host.run("ip", "-d", "-j", "link", "show", "v0"))
     details = shown["linkinfo"]["info_slave_data"]
-    assert details["isolated"] is details["hairpin"] is details["neigh_suppress"] is True
+    assert details["isolated"] is details["hairpin"] is details["locked"] is True
     assert "02:42:0a:00:00:02" in other.run("ip", "link", "show", "eth0")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from composer.network.netlink import Netlink, NetlinkError
 from composer.network.nft import apply, rules
 from composer.network.nft.rules import Bridge, PublishedPort
+from composer.network.nft.table import Chain, Rule, Table, render
 from composer.network.publish import firewall
 from tests.network.conftest import Host
 
@@ -44,10 +45,10 @@ def listing() -> str:
     return subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
 
 
-def as_nft_reads(table: rules.Table) -> str:
+def as_nft_reads(table: Table) -> str:
     """The kernel's listing after `nft` itself has loaded the text."""
     subprocess.run(["nft", "flush", "ruleset"], check=True)
-    subprocess.run(["nft", "-f", "-"], input=rules.render(table), check=True, text=True)
+    subprocess.run(["nft", "-f", "-"], input=render(table), check=True, text=True)
     return listing()
 
 
@@ -107,7 +108,7 @@ def test_thousands_of_ports_are_one_transaction(socket: Netlink) -> None:
 def test_a_refused_transaction_changes_nothing(socket: Netlink) -> None:
     apply.replace(socket, rules.table("demo", BRIDGES, PORTS))
     before = listing()
-    chain = rules.Chain("bad", "nat", "prerouting", -100, (rules.Rule("bad", b"\x04\x00\x01\x80"),))
+    chain = Chain("bad", "nat", "prerouting", -100, (Rule("bad", b"\x04\x00\x01\x80"),))
     table = rules.table("demo", [], [])
     with pytest.raises(NetlinkError, match="bad"):
         apply.replace(socket, table.replace(chains=(*table.chains, chain)))
@@ -124,10 +125,10 @@ def test_what_leads_where() -> None:
 
 
 def test_a_table_remembers_its_udp_ports(socket: Netlink) -> None:
-    assert apply.udp_ports(socket, "composer-demo") == set()
+    assert apply.numbers(socket, "composer-demo", rules.UDP_PORTS) == set()
     ports = [PublishedPort("", 2000 + n, "udp", 80, "172.18.0.2") for n in range(1500)]
     apply.replace(socket, rules.table("demo", BRIDGES, [*ports, *PORTS]))
-    assert apply.udp_ports(socket, "composer-demo") == {53, 8081, *range(2000, 3500)}
+    assert apply.numbers(socket, "composer-demo", rules.UDP_PORTS) == {53, 8081, *range(2000, 3500)}
 
 
 _addresses = st.one_of(st.just(""), st.ip_addresses().map(str))

@@ -28,6 +28,7 @@ class Site:
         self.host, self.paths, self.stack = host, paths, stack
         self.records: dict[str, NetworkRecord] = {}
         self.firewall = firewall()
+        self.guarded = True
 
     def network(self, name: str, **fields: object) -> NetworkRecord:
         network = Network(key=name, name=f"{self.stack}_{name}", **fields)  # type: ignore[arg-type]
@@ -41,8 +42,8 @@ class Site:
         wishes = [(self.records[network], Attachment()) for network in networks]
         got = leases(self.paths, [LeaseRequest(record, slot, wish) for record, wish in wishes])
         places = [(record, lease, wish) for (record, wish), lease in zip(wishes, got, strict=True)]
-        made = endpoints.arrange(name, space.pid, places)
-        endpoints.attach(self.host.netlink, space.netlink, made)
+        made = endpoints.arrange(name, space.pid, places, guarded=self.guarded)
+        endpoints.attach(self.host.netlink, space.netlink, made, self.firewall)
         return space, made
 
     def publish(self, *ports: PublishedPort) -> None:

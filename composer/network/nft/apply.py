@@ -7,47 +7,63 @@ waits until what a transaction replaced has been freed, some ten milliseconds.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from composer.network.netlink import Message, Netlink, NetlinkError
 from composer.network.nft import expr
-from composer.network.nft.rules import UDP_PORTS, Table
+from composer.network.nft.messages import Name, keys
+from composer.network.nft.table import Set, Table
 
 
 def replace(socket: Netlink, table: Table) -> None:
     """Packets meet the old rules or the new ones, never a mixture. Raises NetlinkError."""
-    socket.transaction(list(_messages(table)))
+    name = Name(table.family, table.name)
+    # Adding a table that exists is no error, deleting one that does not is: this order replaces it.
+    socket.transaction([name.add(), name.delete(), *_messages(table)])
 
 
-def delete(socket: Netlink, name: str) -> None:
+def add_elements(socket: Netlink, table: Table, elements: Mapping[str, Sequence[tuple[str, ...]]]) -> None:
+    """Add to the sets of `table`, which is made first when it is not there. Raises NetlinkError."""
+    name = Name(table.family, table.name)
+    filled = [
+        message
+        for each in table.sets
+        for message in name.add_elements(
+            each.name, ((expr.key(each.key, e), b"") for e in elements[each.name])
+        )
+    ]
+    missing = not socket.request([name.get()], forgive=(errno.ENOENT,))
+    socket.transaction([*(_messages(table) if missing else ()), *filled])
+
+
+def delete(socket: Netlink, name: str, family: str = "inet") -> None:
     """No error when there is no such table."""
-    socket.transaction([expr.delete_table(name)], forgive=(errno.ENOENT,))
+    socket.transaction([Name(family, name).delete()], forgive=(errno.ENOENT,))
 
 
-def udp_ports(socket: Netlink, name: str) -> set[int]:
-    """The UDP ports that the table in the kernel publishes."""
+def numbers(socket: Netlink, table: str, name: str) -> set[int]:
+    """The elements of a set of ports; none when there is no such set."""
     try:
-        answers = socket.dump(*expr.set_request(name, UDP_PORTS), "listing published ports")
+        answers = socket.dump(*Name("inet", table).list_elements(name), "listing published ports")
     except NetlinkError as error:
         if error.errno != errno.ENOENT:
             raise
         return set()
-    return {int.from_bytes(key, "big") for answer in answers for key in expr.keys(answer.body)}
+    return {int.from_bytes(key, "big") for answer in answers for key in keys(answer)}
 
 
 def _messages(table: Table) -> Iterator[Message]:
-    # Adding a table that exists is no error, deleting one that does not is: this order replaces it.
-    yield expr.add_table(table.name)
-    yield expr.delete_table(table.name)
-    yield expr.add_table(table.name)
+    name = Name(table.family, table.name)
+    yield name.add()
     for number, each in enumerate(table.sets, 1):
-        yield expr.add_set(table.name, each.name, number, each.key, each.data)
-        elements = (
-            (expr.key(each.key, fields), expr.key(each.data, data) if data else b"")
-            for fields, data in each.elements
-        )
-        yield from expr.add_elements(table.name, each.name, elements)
+        yield name.add_set(each.name, number, each.key, each.data)
+        yield from name.add_elements(each.name, _encoded(each))
     for chain in table.chains:
-        yield expr.add_chain(table.name, chain.name, chain.type, chain.hook, chain.priority)
+        yield name.add_chain(chain.name, chain.type, chain.hook, chain.priority)
         for rule in chain.rules:
-            yield expr.add_rule(table.name, chain.name, rule.code, rule.text)
+            yield name.add_rule(chain.name, rule.code, rule.text)
+
+
+def _encoded(each: Set) -> Iterator[tuple[bytes, bytes]]:
+    for fields, data in each.elements:
+        yield expr.key(each.key, fields), expr.key(each.data, data) if data else b""

@@ -16,10 +16,11 @@ from pathlib import Path
 from composer.network import links, sysctl
 from composer.network.netlink import Message, Netlink, NetlinkError, attributes, text
 from composer.network.nft import expr
+from composer.network.nft.messages import FAMILIES, Name, list_chains
 from composer.value import Value
 
 _FORWARD = 2
-_FAMILIES = {expr.IP: "ip", expr.IP6: "ip6"}
+_FAMILY_NAMES = {number: name for name, number in FAMILIES.items()}
 _DOCKERS = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
 _TRIES = 3
 
@@ -27,7 +28,7 @@ _TRIES = 3
 class Chain(Value):
     """A chain of the host. `hook` is -1 for one that only others jump to."""
 
-    family: int
+    family: str
     table: str
     name: str
     hook: int = -1
@@ -43,14 +44,14 @@ class Finding(Value):
 
 def chains(socket: Netlink) -> list[Chain]:
     """Every chain of nftables, those of iptables-nft included."""
-    return [_chain(answer.body) for answer in socket.dump(*expr.list_chains(), "listing nftables chains")]
+    return [_chain(answer.body) for answer in socket.dump(*list_chains(), "listing nftables chains")]
 
 
 def _chain(body: memoryview) -> Chain:
     found = dict(attributes(body[4:]))
     hook = dict(attributes(found.get(4, b"")))
     return Chain(
-        family=body[0],
+        family=_FAMILY_NAMES.get(body[0], ""),
         table=text(found[1]),
         name=text(found[3]),
         hook=int.from_bytes(hook[1], "big") if hook else -1,
@@ -69,7 +70,7 @@ def let_through(socket: Netlink, stack: str, bridges: Iterable[str]) -> list[str
     there = chains(socket)
     ufw = any(chain.name.startswith("ufw-") for chain in there)
     for chain in there:
-        if chain.table == "filter" and chain.name == "FORWARD" and chain.family in _FAMILIES:
+        if chain.table == "filter" and chain.name == "FORWARD" and chain.family in ("ip", "ip6"):
             wanted = {
                 (key, bridge) for key in (("i",) if ufw else ("i", "o")) for bridge in bridges if chain.drops
             }
@@ -84,7 +85,7 @@ def _settle(socket: Netlink, chain: Chain, tag: str, wanted: set[tuple[str, str]
     for tries_left in reversed(range(_TRIES)):
         have = _ours(socket, chain, tag)
         changes: list[Message] = [
-            expr.delete_rule(chain.table, chain.name, handle, chain.family)
+            Name(chain.family, chain.table).delete_rule(chain.name, handle)
             for rule, handle in have.items()
             if rule not in wanted
         ]
@@ -112,13 +113,13 @@ def _rule(chain: Chain, tag: str, way: str, bridge: str) -> Message:
         + expr.counter()
         + expr.verdict(expr.ACCEPT)
     )
-    return expr.add_rule(chain.table, chain.name, code, f"-{way} {bridge} -j ACCEPT", chain.family)
+    return Name(chain.family, chain.table).add_rule(chain.name, code, f"-{way} {bridge} -j ACCEPT")
 
 
 def _ours(socket: Netlink, chain: Chain, tag: str) -> dict[tuple[str, str], int]:
     """(way, bridge) → handle of the rules with our remark."""
     found = {}
-    request = expr.list_rules(chain.family, chain.table, chain.name)
+    request = Name(chain.family, chain.table).list_rules(chain.name)
     for answer in socket.dump(*request, f"listing the rules of {chain.table} {chain.name}"):
         parts = dict(attributes(answer.body[4:]))
         parsed = [dict(attributes(expression)) for _, expression in attributes(parts.get(4, b""))]

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterable
 
 from composer.network.nft import expr
+from composer.network.nft.table import ACCEPT, DROP, Chain, Part, Rule, Set, Table, rule
 from composer.value import Value
 
 BRIDGE_GROUP = 0x63740001
@@ -44,38 +45,6 @@ class Bridge(Value):
     masquerade: bool = True
 
 
-class Rule(Value):
-    text: str
-    code: bytes
-
-
-class Chain(Value):
-    name: str
-    type: str
-    hook: str
-    priority: int
-    rules: tuple[Rule, ...]
-
-
-class Set(Value):
-    """A set, or with `data` a map. `elements` are (key fields, data fields)."""
-
-    name: str
-    key: tuple[str, ...]
-    data: tuple[str, ...]
-    elements: tuple[tuple[tuple[str | int, ...], tuple[str | int, ...]], ...]
-
-
-class Table(Value):
-    name: str
-    sets: tuple[Set, ...]
-    chains: tuple[Chain, ...]
-
-
-Part = tuple[str, bytes]
-
-_ACCEPT: Part = ("accept", expr.verdict(expr.ACCEPT))
-_DROP: Part = ("drop", expr.verdict(expr.DROP))
 _MASQUERADE: Part = ("masquerade", expr.masquerade())
 _V4 = expr.nfproto() + expr.compare(b"\x02")
 _V6 = expr.nfproto() + expr.compare(b"\x0a")
@@ -136,10 +105,6 @@ def _translate(version: int, name: str, *, by_address: bool) -> Part:
     return f"{only}dnat {ip} to {text} map @{name}", (_V4 if version == 4 else _V6) + code
 
 
-def _rule(*parts: Part) -> Rule:
-    return Rule(" ".join(text for text, _ in parts), b"".join(code for _, code in parts))
-
-
 _FIXED = (
     # route_localnet lets the host send 127.0.0.1 to a container; nothing may come back in that way.
     Chain(
@@ -147,7 +112,7 @@ _FIXED = (
         "filter",
         "prerouting",
         -300,
-        (_rule(_TO_LOOPBACK4, _from("bridges"), _DROP),),
+        (rule(_TO_LOOPBACK4, _from("bridges"), DROP),),
     ),
     Chain(
         "forward",
@@ -155,13 +120,13 @@ _FIXED = (
         "forward",
         0,
         (
-            _rule(_ESTABLISHED, _ACCEPT),
-            _rule(_between("talkative"), _ACCEPT),
-            _rule(_from("internal"), _DROP),
-            _rule(_from("bridges"), _to("apart"), _DNATED, _ACCEPT),
-            _rule(_from("bridges"), _to("apart"), _DROP),
-            _rule(_to("bridges"), _DNATED, _ACCEPT),
-            _rule(_to("bridges"), _DROP),
+            rule(_ESTABLISHED, ACCEPT),
+            rule(_between("talkative"), ACCEPT),
+            rule(_from("internal"), DROP),
+            rule(_from("bridges"), _to("apart"), _DNATED, ACCEPT),
+            rule(_from("bridges"), _to("apart"), DROP),
+            rule(_to("bridges"), _DNATED, ACCEPT),
+            rule(_to("bridges"), DROP),
         ),
     ),
     Chain(
@@ -170,9 +135,9 @@ _FIXED = (
         "input",
         0,
         (
-            _rule(_from("internal"), _ESTABLISHED, _ACCEPT),
-            _rule(_from("internal"), _NEIGHBOURS, _ACCEPT),
-            _rule(_from("internal"), _DROP),
+            rule(_from("internal"), _ESTABLISHED, ACCEPT),
+            rule(_from("internal"), _NEIGHBOURS, ACCEPT),
+            rule(_from("internal"), DROP),
         ),
     ),
     Chain(
@@ -181,14 +146,14 @@ _FIXED = (
         "postrouting",
         100,
         (
-            _rule(_from("outbound"), _NOT_TO_OURS, _MASQUERADE),
+            rule(_from("outbound"), _NOT_TO_OURS, _MASQUERADE),
             # Where the answer would not come back through us, were the source kept: from a bridge to
             # itself, and from no interface (the host itself, or a frame that br_netfilter shows us while it
             # is bridged).
-            _rule(_between("within"), _DNATED, _MASQUERADE),
-            _rule(_FROM_NOWHERE, _to("bridges"), _DNATED, _MASQUERADE),
+            rule(_between("within"), _DNATED, _MASQUERADE),
+            rule(_FROM_NOWHERE, _to("bridges"), _DNATED, _MASQUERADE),
             # No route leads out of an internal network: who comes in by a port must look like its gateway.
-            _rule(_to("internal"), _DNATED, _MASQUERADE),
+            rule(_to("internal"), _DNATED, _MASQUERADE),
         ),
     ),
 )
@@ -290,7 +255,7 @@ def _chains(maps: set[str]) -> tuple[Chain, ...]:
             for name in names:
                 if f"{name}{version}" in maps:
                     part = _translate(version, f"{name}{version}", by_address=name != "any")
-                    rules.append(_rule(*local[version], part) if name == "any" else _rule(part))
+                    rules.append(rule(*local[version], part) if name == "any" else rule(part))
         return rules
 
     return (
@@ -304,26 +269,3 @@ def _chains(maps: set[str]) -> tuple[Chain, ...]:
             if rules
         ),
     )
-
-
-def render(this: Table) -> str:
-    """The table in nft's language, for people and for tests."""
-    lines = [f"table inet {this.name} {{"]
-    for each in this.sets:
-        kind = " . ".join(each.key) + (f" : {' . '.join(each.data)}" if each.data else "")
-        lines += [f"  {'map' if each.data else 'set'} {each.name} {{", f"    type {kind}"]
-        elements = [
-            " . ".join(f'"{field}"' if field == "" else str(field) for field in fields)
-            + (f" : {' . '.join(map(str, data))}" if data else "")
-            for fields, data in each.elements
-        ]
-        lines += [f"    elements = {{ {', '.join(elements)} }}"] if elements else []
-        lines.append("  }")
-    for chain in this.chains:
-        lines += [
-            f"  chain {chain.name} {{",
-            f"    type {chain.type} hook {chain.hook} priority {chain.priority}; policy accept;",
-        ]
-        lines += [f"    {rule.text}" for rule in chain.rules]
-        lines.append("  }")
-    return "\n".join([*lines, "}", ""])
