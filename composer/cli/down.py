@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import sys
 
 from composer.cli import common, wish
@@ -10,6 +10,7 @@ from composer.cli.client import Supervisor
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
 from composer.disk import locked
+from composer.errors import PeerLostError
 
 VERB = Verb(
     "down",
@@ -29,6 +30,8 @@ def run(
     context: Context, *, remove_orphans: bool, rmi: str, timeout: str, volumes: bool, service: list[str]
 ) -> int:
     if wish.exists(context) is None:
+        if not context.dry_run:
+            leave(context)  # an earlier `down` may have been cut short
         print(f"nothing of stack {context.stack_name} is here", file=sys.stderr)
         return 0
     files = readable(context)
@@ -66,14 +69,11 @@ def leave(context: Context) -> None:
     paths = context.stack_paths
     supervisor = Supervisor.connect(paths)
     if supervisor is not None:
-        with supervisor:
-            supervisor.call("quit")
-    if not paths.run.exists():
-        return
-    with locked(paths.life):
-        for name in os.listdir(paths.run):
-            if name != "containers":
-                os.unlink(paths.run / name)
-        for folder in (paths.run / "containers", paths.run):
-            if folder.exists():
-                folder.rmdir()
+        try:
+            with supervisor:
+                supervisor.call("quit")
+        except PeerLostError:
+            pass  # it was about to leave by itself
+    if paths.run.exists():
+        with locked(paths.life):
+            shutil.rmtree(paths.run, ignore_errors=True)

@@ -37,6 +37,8 @@ class Foreground:
         self.started = threading.Event()
         self.error: ComposerError | None = None
         self.exits: dict[str, tuple[str, int]] = {}
+        self.ends: dict[str, int] = {}
+        """How often each container has ended."""
         self.running: set[str] = set()
         self.applied = False
         self.first: tuple[str, int] | None = None
@@ -115,6 +117,7 @@ class Foreground:
             elif event["action"] == "die":
                 self.running.discard(name)
                 self.exits[name] = (event["service"], code)
+                self.ends[name] = self.ends.get(name, 0) + 1
                 self.first = self.first or (event["service"], code)
         if event["action"] == "die":
             print(f"{short(name, self.context.stack_name)} exited with code {code}", flush=True)
@@ -133,12 +136,11 @@ class Foreground:
 
     def restarting(self) -> bool:
         """Whether a container that has ended will come back by itself."""
-        services = {service for service, _ in self.exits.values()}
         data = self.context.project.stack_data["services"]
         return any(
-            data[name].get("restart", {}).get("condition", "no") in ("always", "unless-stopped")
-            for name in services
-            if name in data
+            comes_back(data[service].get("restart", {}), code, self.ends[name])
+            for name, (service, code) in self.exits.items()
+            if service in data and name not in self.running
         )
 
     def finish(self) -> None:
@@ -192,6 +194,14 @@ class Foreground:
             wish.carry_out(self.context, options, title="Stopping", start=False)
         except KeyboardInterrupt:
             wish.carry_out(self.context, {**options, "timeout": 0}, title="Killing", start=False)
+
+
+def comes_back(policy: dict[str, Any], code: int, ends: int) -> bool:
+    """Whether a restart policy, as JSON, starts a container again after its `ends`th end, with `code`."""
+    condition, most = policy.get("condition", "no"), policy.get("max_attempts")
+    if condition == "no" or (condition == "on-failure" and code == 0):
+        return False
+    return most is None or ends <= most
 
 
 def shown_services(context: Context, services: Sequence[str], flags: dict[str, Any]) -> set[str]:

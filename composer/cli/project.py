@@ -1,8 +1,8 @@
 """The stack files of this command: found, loaded, and remembered while nothing they depend on has changed.
 
-Loading notes every file it looks at (also those that are absent) and every variable it asks for. The result
-is kept on disk with these notes; the next command that finds all of them unchanged takes it from there and
-imports neither YAML nor the schema. The only edge between the pure model and the disk.
+Loading notes every file it looks at, also those that are absent. The result is kept on disk with these notes,
+under a key of everything else it depends on; the next command that finds all of it unchanged takes it from
+there and imports neither YAML nor the schema. The only edge between the pure model and the disk.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from composer.model.stack import Stack
 
 Stamp = list[int] | None
+VOLATILE = frozenset(("_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "RANDOM"))
+"""Variables that differ from command to command. A stack file that uses one is loaded anew each time."""
+MOST_KEPT = 50
 INPUT_OPTIONS = ("file", "project_name", "project_directory", "profile", "env_file", "all_resources")
 
 
@@ -81,25 +84,6 @@ class DiskFiles:
         return Path(path).exists()
 
 
-class Variables(Mapping[str, str]):
-    """The environment, remembering what it was asked for."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self.environment = environment
-        self.seen: dict[str, str | None] = {}
-
-    def __getitem__(self, name: str) -> str:
-        self.seen[name] = self.environment.get(name)
-        return self.environment[name]
-
-    def __iter__(self) -> Iterator[str]:
-        self.seen.update(self.environment)
-        return iter(self.environment)
-
-    def __len__(self) -> int:
-        return len(self.environment)
-
-
 def stamp(path: str) -> Stamp:
     """What changes when a file changes; None when there is none."""
     try:
@@ -109,6 +93,12 @@ def stamp(path: str) -> Stamp:
     return [status.st_mtime_ns, status.st_size, status.st_ino]
 
 
+def code_stamp() -> int:
+    """Changes when the loader's own code does, as it may under a developer's hands."""
+    folder = Path(__file__).parents[1] / "model"
+    return max(os.stat(entry).st_mtime_ns for entry in os.scandir(folder) if entry.name.endswith(".py"))
+
+
 def given_name(options: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:
     """The stack's name when it is said outside of the files."""
     return options.get("project_name") or environment.get("COMPOSE_PROJECT_NAME") or None
@@ -116,40 +106,44 @@ def given_name(options: Mapping[str, Any], environment: Mapping[str, str]) -> st
 
 def load_project(options: Mapping[str, Any], environment: Mapping[str, str], paths: Paths) -> Project:
     """The stack of this command. Raises StackFileError."""
-    variables, files = Variables(environment), DiskFiles()
+    files = DiskFiles()
 
     def fresh() -> Loaded:
-        return load_files(options, variables, files)
+        return load_files(options, environment, files)
 
-    inputs = {name: options.get(name) for name in INPUT_OPTIONS}
-    compose = {name: value for name, value in environment.items() if name.startswith("COMPOSE_")}
-    key = hashlib.sha256(json.dumps([__version__, os.getcwd(), inputs, compose]).encode()).hexdigest()
-    place = paths.cache / "projects" / f"{key[:32]}.json"
-    kept = read_kept(place, environment)
+    place = paths.cache / "projects" / f"{key_of(options, environment)}.json"
+    kept = read_kept(place)
     if kept is not None:
         return Project(kept, None, fresh)
     loaded = fresh()
-    kept = keepable(loaded, files, variables)
-    if "-" not in (options.get("file") or ()):
+    kept = keepable(loaded, files)
+    used = {use.name for use in loaded.variables}
+    if "-" not in (options.get("file") or ()) and not used & VOLATILE:
         remember(place, kept)
     return Project(kept, loaded, fresh)
 
 
-def read_kept(place: Path, environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """The remembered result, when every file and variable that it came from is as it was."""
+def key_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    """Everything but files that a load depends on: folder, options, environment, and our own version."""
+    inputs = {name: options.get(name) for name in INPUT_OPTIONS}
+    variables = {name: value for name, value in environment.items() if name not in VOLATILE}
+    text = json.dumps([__version__, code_stamp(), os.getcwd(), inputs, variables], sort_keys=True)
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+def read_kept(place: Path) -> dict[str, Any] | None:
+    """The remembered result, when every file that it came from is as it was."""
     try:
         kept = read_json(place)
     except ValueError:
         return None
     if kept is None or any(stamp(path) != was for path, was in kept["files"].items()):
         return None
-    if any(environment.get(name) != was for name, was in kept["variables"].items()):
-        return None
     result: dict[str, Any] = kept
     return result
 
 
-def keepable(loaded: Loaded, files: DiskFiles, variables: Variables) -> dict[str, Any]:
+def keepable(loaded: Loaded, files: DiskFiles) -> dict[str, Any]:
     from composer.model.digest import dump
 
     data = dump(loaded.stack)
@@ -163,7 +157,6 @@ def keepable(loaded: Loaded, files: DiskFiles, variables: Variables) -> dict[str
             for w in loaded.warnings
         ],
         "files": files.seen,
-        "variables": variables.seen,
     }
 
 
@@ -171,6 +164,9 @@ def remember(place: Path, kept: dict[str, Any]) -> None:
     """Keep a result for the next command; a full or read-only disk only makes that one slower."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
+        others = sorted(place.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+        for old in others[:-MOST_KEPT]:
+            old.unlink(missing_ok=True)
         write_json(place, kept, mode=0o600, durable=False)
     except OSError:
         return

@@ -27,7 +27,7 @@ async def supervise(paths: Paths, name: str, door: socket.socket) -> None:
     """Until nothing runs any more, or the keeper is gone."""
     async with anyio.create_task_group() as tasks:
         core = Core(paths, name, tasks)
-        tasks.start_soon(core.keeper.run)
+        tasks.start_soon(serve_keeper, core)
         await core.keeper.call("subscribe")
         await core.recover()
         api = Api(Ops(core).verbs())
@@ -36,6 +36,12 @@ async def supervise(paths: Paths, name: str, door: socket.socket) -> None:
         tasks.start_soon(api.serve, door)
         tasks.start_soon(leave_when_idle, core, api)
         tasks.start_soon(end_on_signal, tasks)
+
+
+async def serve_keeper(core: Core) -> None:
+    """Without its keeper the stack is over, and so is this process."""
+    await core.keeper.run()
+    core.tasks.cancel_scope.cancel()
 
 
 async def leave_when_idle(core: Core, api: Api) -> None:

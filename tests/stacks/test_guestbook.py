@@ -67,7 +67,7 @@ def test_all_services_are_up_and_healthy(guestbook: Guestbook) -> None:
         ("front", "api", "store"), "running"
     )
     assert {row["Service"]: row["Health"] for row in rows.values()} == {
-        "front": "",
+        "front": "healthy",
         "api": "healthy",
         "store": "healthy",
     }

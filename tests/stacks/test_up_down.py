@@ -83,6 +83,7 @@ def test_exit_codes_are_exact(host: Host) -> None:
             command: [sh, -c, "exit 7"]
           lost:
             image: host
+            init: true
             command: [sh, -c, "kill -9 $$$$"]
         """
     )
