@@ -52,8 +52,12 @@ def _wrong(place: Place, message: str) -> StackFileError:
     return StackFileError([Complaint(message, place, ("include",))])
 
 
-def _many(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value or ())
+def _many(value: Any, place: Place) -> list[str]:
+    """One path or several."""
+    many = [value] if isinstance(value, str) else value
+    if not isinstance(many, list) or not all(isinstance(one, str) and one for one in many):
+        raise _wrong(place, "takes a path or a list of paths")
+    return many
 
 
 def _included(
@@ -67,13 +71,14 @@ def _included(
     details = {"path": entry} if isinstance(entry, str) else entry
     if not isinstance(details, dict) or not details.get("path"):
         raise _wrong(place, "needs a `path`")
-    paths = [join(base.folder, path) if not path.startswith("/") else path for path in _many(details["path"])]
-    if any("://" in path for path in _many(details["path"])):
+    told = _many(details["path"], place)
+    paths = [path if path.startswith("/") else join(base.folder, path) for path in told]
+    if any("://" in path for path in told):
         raise _wrong(place, "remote files cannot be included; copy the file next to this one")
     if paths[0] in trail:
         chain = " → ".join((*trail[trail.index(paths[0]) :], paths[0]))
         raise _wrong(place, f"the files include each other: {chain}")
-    folder = details.get("project_directory") or posixpath.dirname(paths[0])
+    folder = _many(details.get("project_directory") or posixpath.dirname(paths[0]), place)[0]
     folder = folder if folder.startswith("/") else join(base.folder, folder)
     variables = _variables(reading, details, folder, environment, base, place)
     inner = Base(folder, base.home)
@@ -92,7 +97,7 @@ def _variables(
 ) -> dict[str, str]:
     """The including file's variables win over those of the included file's own .env or env_file."""
     if details.get("env_file"):
-        names = [name for name in _many(details["env_file"]) if name != "/dev/null"]
+        names = [name for name in _many(details["env_file"], place) if name != "/dev/null"]
         files = [name if name.startswith("/") else join(base.folder, name) for name in names]
     else:
         own = join(folder, ".env")

@@ -32,7 +32,9 @@ def merge(base: Any, over: Any, node: Node | None, path: Path = ()) -> Any:
     return over
 
 
-def _mappings(base: dict[str, Any], over: dict[str, Any], node: Node | None, path: Path) -> dict[str, Any]:
+def _mappings(base: Any, over: Any, node: Node | None, path: Path) -> dict[str, Any]:
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        raise Misfit("must be a mapping", path)
     for key, value in over.items():
         if key in base:
             below = (node.children.get(key) or node.any) if node else None
@@ -92,15 +94,17 @@ def _dependencies(base: Any, over: Any, node: Node | None, path: Path) -> Any:
 def _logging(base: Any, over: Any, node: Node | None, path: Path) -> Any:
     """Options merge only while the driver stays the same."""
     first, second = base or {}, over or {}
-    if "driver" in first and "driver" in second and first["driver"] != second["driver"]:
+    both = isinstance(first, dict) and isinstance(second, dict)
+    if both and "driver" in first and "driver" in second and first["driver"] != second["driver"]:
         return second
     return _mappings(first, second, node, path)
 
 
 def _pools(base: Any, over: Any, node: Node | None, path: Path) -> Any:
     """Address pools are the same when their subnet is."""
-    if not isinstance(base, list) or not isinstance(over, list):
-        raise Misfit("must be a list", path)
+    for pools in (base, over):
+        if not isinstance(pools, list) or not all(isinstance(pool, dict) for pool in pools):
+            raise Misfit("must be a list of mappings", path)
     found: list[Any] = []
     for original in base:
         for other in over:

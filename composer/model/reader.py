@@ -142,12 +142,12 @@ def _document(
     trail: tuple[str, ...],
 ) -> dict[str, Any]:
     over = plain(reading, source, index, document, environment)
-    include.apply(reading, over, environment, base, trail)
-    for reset in document.resets:
-        remove(tree, reset)
-    extends.apply(reading, over, source, index, document, environment, base)
-    reading.origins.add(Layer(source, index))
     try:
+        include.apply(reading, over, environment, base, trail)
+        for reset in document.resets:
+            remove(tree, reset)
+        extends.apply(reading, over, source, index, document, environment, base)
+        reading.origins.add(Layer(source, index))
         tree = merge.merge(tree, over, _MERGE)
     except Misfit as misfit:
         _complain(reading, misfit, ())
