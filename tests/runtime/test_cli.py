@@ -1,0 +1,251 @@
+"""The OCI command line, as an engine or a hand uses it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from composer.runtime import cgroup, mounts
+from composer.runtime.describe import default_spec
+from tests.runtime.box import DEADLINE, drain
+
+pytestmark = pytest.mark.kernel
+
+
+class Engine:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.state = directory / "state"
+        self.bundle = directory / "bundle"
+        (self.bundle / "rootfs" / "bin").mkdir(parents=True)
+        shutil.copy("/bin/busybox", self.bundle / "rootfs" / "bin" / "busybox")
+        for name in ("sh", "sleep", "true", "cat"):
+            (self.bundle / "rootfs" / "bin" / name).symlink_to("busybox")
+        self.id = f"composer-test-{uuid.uuid4().hex[:12]}"
+
+    def configure(self, *args: str, **process: Any) -> dict[str, Any]:
+        spec = default_spec()
+        spec["process"] |= {"args": list(args), "terminal": False, **process}
+        self.save(spec)
+        return spec
+
+    def save(self, spec: dict[str, Any]) -> None:
+        (self.bundle / "config.json").write_text(json.dumps(spec))
+
+    def call(self, *words: str, **keywords: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "composer.runtime.cli", "--root", str(self.state), *words]
+        keywords = {"capture_output": True, "text": True, "timeout": 30, "check": False} | keywords
+        return subprocess.run(command, **keywords)
+
+    def ok(self, *words: str, **keywords: Any) -> str:
+        done = self.call(*words, **keywords)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout or "")
+
+    def create(self, *words: str) -> None:
+        # Not into pipes of ours: the container holds on to them.
+        self.ok(
+            "create",
+            "--bundle",
+            str(self.bundle),
+            *words,
+            self.id,
+            capture_output=False,
+            stdout=-3,
+            stderr=-3,
+        )
+
+    def status(self) -> str:
+        return str(json.loads(self.ok("state", self.id))["status"])
+
+    def end(self) -> None:
+        self.call("delete", "--force", self.id)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = Engine(tmp_path)
+    try:
+        yield engine
+    finally:
+        engine.end()
+        assert not cgroup.open(f"/{engine.id}").exists()
+        assert not engine.state.exists() or not list(engine.state.iterdir())
+
+
+def test_a_whole_life(engine: Engine) -> None:
+    engine.configure("sleep", "100")
+    pid_file = engine.directory / "pid"
+    engine.create("--pid-file", str(pid_file))
+    state = json.loads(engine.ok("state", engine.id))
+    assert state["status"] == "created"
+    assert (state["id"], state["bundle"]) == (engine.id, str(engine.bundle))
+    assert state["pid"] == int(pid_file.read_text())
+    pidfd = os.pidfd_open(state["pid"])
+    engine.ok("start", engine.id)
+    assert engine.status() == "running"
+    assert json.loads(engine.ok("ps", "--format", "json", engine.id)) == [state["pid"]]
+    engine.ok("pause", engine.id)
+    assert engine.status() == "paused"
+    engine.ok("resume", engine.id)
+    assert engine.ok("list", "-q").split() == [engine.id]
+    assert "is running" in engine.call("delete", engine.id).stderr
+    engine.ok("kill", engine.id, "KILL")
+    assert select.select([pidfd], [], [], DEADLINE)[0]
+    os.close(pidfd)
+    assert engine.status() == "stopped"
+    engine.ok("delete", engine.id)
+    assert "does not exist" in engine.call("state", engine.id).stderr
+
+
+@pytest.mark.parametrize("verb", ["start", "delete", "exec", "pause"])
+def test_verbs_are_refused_in_the_wrong_state(engine: Engine, verb: str) -> None:
+    engine.configure("sleep", "100")
+    engine.create()
+    if verb == "start":
+        engine.ok("start", engine.id)
+        assert "is running" in engine.call("start", engine.id).stderr
+    elif verb == "delete":
+        assert "is created" in engine.call("delete", engine.id).stderr
+    else:
+        engine.ok("start", engine.id)
+        engine.ok("pause", engine.id)
+        words = (verb, engine.id, "true") if verb == "exec" else (verb, engine.id)
+        assert "is paused" in engine.call(*words).stderr
+
+
+def test_an_id_is_taken_once(engine: Engine) -> None:
+    engine.configure("sleep", "100")
+    engine.create()
+    again = engine.call("create", "--bundle", str(engine.bundle), engine.id)
+    assert (again.returncode, "exists already" in again.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "", "x" * 1024, "a b"])
+def test_ids_that_are_paths_are_refused(engine: Engine, name: str) -> None:
+    assert "cannot be an id" in engine.call("state", name).stderr
+
+
+def test_run_passes_streams_and_exit_code(engine: Engine) -> None:
+    engine.configure("sh", "-c", "cat; echo out; echo err >&2; exit 7")
+    done = engine.call("run", "--bundle", str(engine.bundle), engine.id, input="in\n")
+    assert (done.stdout, done.stderr, done.returncode) == ("in\nout\n", "err\n", 7)
+
+
+def test_exec(engine: Engine) -> None:
+    engine.configure("sleep", "100")
+    engine.create()
+    engine.ok("start", engine.id)
+    script = "cat; echo $A; pwd; exit 5"
+    done = engine.call("exec", "-e", "A=b", "--cwd", "/bin", engine.id, "sh", "-c", script, input="in\n")
+    assert (done.stdout, done.returncode) == ("in\nb\n/bin\n", 5)
+    (engine.directory / "process").write_text(
+        json.dumps({"args": ["true"], "cwd": "/", "env": ["PATH=/bin"]})
+    )
+    engine.ok("exec", "--process", str(engine.directory / "process"), engine.id)
+
+
+def test_a_missing_program_leaves_nothing_and_goes_to_the_log(engine: Engine) -> None:
+    engine.configure("absent")
+    log = engine.directory / "log"
+    words = ("--log", str(log), "--log-format", "json", "create", "--bundle", str(engine.bundle), engine.id)
+    assert engine.call(*words).returncode == 1
+    message = json.loads(log.read_text())
+    assert message["level"] == "error"
+    assert "absent: executable file not found in $PATH" in message["msg"]
+
+
+def test_the_terminal_goes_to_the_console_socket(engine: Engine) -> None:
+    engine.configure("sh", "-c", "echo hello")
+    spec = json.loads((engine.bundle / "config.json").read_text())
+    spec["process"]["terminal"] = True
+    engine.save(spec)
+    path = engine.directory / "console"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        engine.create("--console-socket", str(path))
+        with listener.accept()[0] as line:
+            _, (master,), _, _ = socket.recv_fds(line, 100, 1)
+    engine.ok("start", engine.id)
+    assert drain(master) == "hello\r\n"
+    os.close(master)
+
+
+def test_preserved_descriptors(engine: Engine) -> None:
+    engine.configure("sh", "-c", "echo written >&3; ls /proc/self/fd >&3")
+    reader, writer = os.pipe()
+    script = f'exec 3>&{writer}; exec "$@" --preserve-fds 1 --bundle {engine.bundle} {engine.id}'
+    command = [sys.executable, "-m", "composer.runtime.cli", "--root", str(engine.state), "run"]
+    subprocess.run(["bash", "-c", script, "bash", *command], pass_fds=(writer,), check=False, timeout=30)
+    os.close(writer)
+    assert drain(reader).split()[0] == "written"
+    os.close(reader)
+
+
+def test_update_changes_limits(engine: Engine) -> None:
+    engine.configure("sleep", "100")
+    engine.create()
+    engine.ok("start", engine.id)
+    engine.ok("update", "--pids-limit", "33", engine.id)
+    engine.ok("update", "--resources", "-", engine.id, input='{"memory": {"limit": 67108864}}')
+    files = [*Path("/sys/fs/cgroup").glob(f"*/{engine.id}/*"), *Path("/sys/fs/cgroup").glob(f"{engine.id}/*")]
+    found = {
+        file.name: file.read_text().strip()
+        for file in files
+        if re.search(r"pids.max|memory.*limit|memory.max", file.name)
+    }
+    assert found["pids.max"] == "33"
+    assert "67108864" in found.values()
+
+
+def test_hooks_of_start_and_delete(engine: Engine) -> None:
+    spec = engine.configure("true")
+    out = engine.directory / "out"
+    spec["hooks"] = {
+        kind: [{"path": "/bin/sh", "args": ["sh", "-c", f"echo {kind} >> {out}; cat >> {out}"]}]
+        for kind in ("poststart", "poststop")
+    }
+    engine.save(spec)
+    assert engine.call("run", "--bundle", str(engine.bundle), engine.id).returncode == 0
+    text = out.read_text()
+    assert re.findall("post[a-z]*", text) == ["poststart", "poststop"]
+    assert '"status": "running"' in text
+    assert '"status": "stopped"' in text
+
+
+def test_spec_and_features(engine: Engine) -> None:
+    engine.ok("spec", "--bundle", str(engine.bundle))
+    assert json.loads((engine.bundle / "config.json").read_text()) == default_spec()
+    assert "exists already" in engine.call("spec", "--bundle", str(engine.bundle)).stderr
+    features = json.loads(engine.ok("features"))
+    assert features["mountOptions"] == list(mounts.WORDS)
+    assert "spec: 1.2.0" in engine.ok("--version")
+
+
+@pytest.mark.parametrize("flags", [("--systemd-cgroup", "list"), ("create", "--no-pivot", "x")])
+def test_flags_that_are_refused_say_why(engine: Engine, flags: tuple[str, ...]) -> None:
+    done = engine.call(*flags)
+    assert done.returncode == 2
+    assert "refused" in done.stderr
+
+
+def test_runs_from_an_interpreter_that_nobody_can_write(engine: Engine) -> None:
+    """CVE-2019-5736: even with all rights the file behind /proc/PID/exe is on a read-only mount."""
+    engine.configure("sleep", "100")
+    engine.create()
+    pid = json.loads(engine.ok("state", engine.id))["pid"]
+    with pytest.raises(OSError, match="Read-only file system"):
+        os.utime(f"/proc/{pid}/exe")  # opening is refused as well, but first because it is in use
