@@ -14,7 +14,9 @@ STEP: Final = 0
 EXIT: Final = 1
 CONTROL: Final = 2
 OUTPUT: Final = 3
-"""Last of all, so that a flood of output delays nothing else by more than a round."""
+"""Last of all, and only for a while at a time."""
+OUTPUT_SHARE: Final = 0.002
+"""Seconds of output until there is a look at what is more urgent, however many containers flood."""
 
 
 def complain(text: str) -> None:
@@ -26,13 +28,14 @@ def complain(text: str) -> None:
 
 
 class Loop:
-    """Calls back for readable descriptors, the most urgent first, once each per round."""
+    """Calls back for readable descriptors, the most urgent first, at most once each per round."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, tuple[int, Callable[[], None]]] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = 0
+        self._served = -1
         self.running = True
 
     def watch(self, fd: int, urgency: int, callback: Callable[[], None], *, writable: bool = False) -> None:
@@ -59,11 +62,20 @@ class Loop:
 
     def _round(self) -> None:
         timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
-        ready = [(self._watched.get(fd), fd) for fd, _ in self._epoll.poll(timeout)]
-        ready.sort(key=lambda entry: entry[0][0] if entry[0] else STEP)
+        polled = ((self._watched.get(fd), fd) for fd, _ in self._epoll.poll(timeout))
+        ready = [(watched, fd) for watched, fd in polled if watched]
+        # Outputs take turns: those behind the last one that was served come first.
+        ready.sort(key=lambda entry: (entry[0][0], entry[1] <= self._served, entry[1]))
+        began = 0.0
         for watched, fd in ready:
+            if watched[0] == OUTPUT:
+                now = time.monotonic()
+                if began and now - began > OUTPUT_SHARE:
+                    break
+                began = began or now
+                self._served = fd
             # An earlier callback may have closed this one's descriptor and opened another of the same number.
-            if watched and self._watched.get(fd) is watched and not self._call(watched[1]):
+            if self._watched.get(fd) is watched and not self._call(watched[1]):
                 self.forget(fd)
         while self._timers and self._timers[0][0] <= time.monotonic():
             self._call(heapq.heappop(self._timers)[2])
