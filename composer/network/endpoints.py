@@ -135,6 +135,9 @@ def attach(
     ups = [links.set_up(host_name(endpoint)) for endpoint in endpoints if endpoint.driver == "bridge"]
     host.request([*macs, *ups])
     _configure(inside, endpoints)
+    # Asking for a link makes the kernel act on its carrier at once (from Linux 6.8 on), not in a work queue
+    # some time later: the first packet of the container is not lost.
+    host.request([links.get_link(host_name(e)) for e in endpoints if e.driver == "bridge"])
 
 
 def _outside(endpoint: Endpoint, master: links.Link, hairpin: bool, guarded: bool) -> list[Message]:

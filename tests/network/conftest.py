@@ -12,13 +12,16 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from composer.network import links
 from composer.network.netlink import Netlink
 from composer.paths import Paths
+
+if TYPE_CHECKING:
+    from tests.network.site import Site
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _NEWNET = 0x40000000
@@ -189,6 +192,15 @@ def host(tmp_path: Path) -> Iterator[Host]:
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
     return Paths(tmp_path / "run", tmp_path / "state")
+
+
+@pytest.fixture
+def site(host: Host, paths: Paths) -> Iterator[Site]:
+    """The stack `demo` on that host."""
+    from tests.network.site import Site
+
+    with Site(host, paths) as this:
+        yield this
 
 
 def talk(client: socket.socket, server: socket.socket, to: tuple[str, int]) -> tuple[Any, Any]:

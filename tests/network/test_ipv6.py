@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
 from composer.network.nft.rules import PublishedPort
-from composer.paths import Paths
-from tests.network.conftest import Host, silent, talk
-from tests.network.test_ports_reach import Site
+from tests.network.conftest import silent, talk
+from tests.network.site import Site
 
 pytestmark = pytest.mark.kernel
 V6 = socket.AF_INET6
 LAN = ("2001:db8:1::1/64", "2001:db8:1::2/64")
-
-
-@pytest.fixture
-def site(host: Host, paths: Paths) -> Iterator[Site]:
-    this = Site(host, paths)
-    yield this
-    this.firewall.close()
 
 
 def test_containers_of_a_network_talk(site: Site) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from composer.network.nft.neighbours import findings
 from composer.network.nft.rules import PublishedPort
 from composer.network.publish import unpublish
-from composer.paths import Paths
 from tests.network.conftest import Host, Space, silent, talk
-from tests.network.test_ports_reach import Site
+from tests.network.site import Site
 
 pytestmark = pytest.mark.kernel
 
@@ -43,13 +40,6 @@ UFW = """*filter
 -A ufw-before-forward -j ufw-user-forward
 COMMIT
 """
-
-
-@pytest.fixture
-def site(host: Host, paths: Paths) -> Iterator[Site]:
-    this = Site(host, paths)
-    yield this
-    this.firewall.close()
 
 
 def restore(host: Host, text: str) -> None:

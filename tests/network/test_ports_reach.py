@@ -3,58 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
-from composer.model.stack import Attachment, Network
 from composer.network import endpoints
-from composer.network.lifecycle import ensure_network
 from composer.network.nft.rules import PublishedPort
-from composer.network.publish import firewall, publish, teardown
-from composer.network.registry import LeaseRequest, NetworkRecord, leases
-from composer.paths import Paths
-from tests.network.conftest import Host, Space, silent, talk, udp, unheard
+from composer.network.publish import teardown
+from tests.network.conftest import silent, talk, udp, unheard
+from tests.network.site import Site
 
 pytestmark = pytest.mark.kernel
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
-
-
-class Site:
-    """A stack's networks on one host, with containers to be put on them."""
-
-    def __init__(self, host: Host, paths: Paths, stack: str = "demo") -> None:
-        self.host, self.paths, self.stack = host, paths, stack
-        self.records: dict[str, NetworkRecord] = {}
-        self.firewall = firewall()
-        self.guarded = True
-
-    def network(self, name: str, **fields: object) -> NetworkRecord:
-        network = Network(key=name, name=f"{self.stack}_{name}", **fields)  # type: ignore[arg-type]
-        self.records[name] = ensure_network(self.paths, self.stack, network)
-        self.publish()
-        return self.records[name]
-
-    def container(self, name: str, *networks: str) -> tuple[Space, list[endpoints.Endpoint]]:
-        space = self.host.space()
-        slot = f"{self.stack}/{name}"
-        wishes = [(self.records[network], Attachment()) for network in networks]
-        got = leases(self.paths, [LeaseRequest(record, slot, wish) for record, wish in wishes])
-        places = [(record, lease, wish) for (record, wish), lease in zip(wishes, got, strict=True)]
-        made = endpoints.arrange(name, space.pid, places, guarded=self.guarded)
-        endpoints.attach(self.host.netlink, space.netlink, made, self.firewall)
-        return space, made
-
-    def publish(self, *ports: PublishedPort) -> None:
-        publish(self.firewall, self.stack, self.records.values(), ports)
-
-
-@pytest.fixture
-def site(host: Host, paths: Paths) -> Iterator[Site]:
-    this = Site(host, paths)
-    yield this
-    this.firewall.close()
 
 
 def _ip(made: Sequence[endpoints.Endpoint]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,20 +14,13 @@ from composer.network.nft.table import render
 from composer.network.publish import firewall, unpublish
 from composer.paths import Paths
 from tests.network.conftest import Host, icmp6, talk, udp
-from tests.network.test_ports_reach import Site
+from tests.network.site import Site
 
 pytestmark = pytest.mark.kernel
 
 ARP, IP, IP6, VLAN = 0x0806, 0x0800, 0x86DD, 0x8100
 BROADCAST = b"\xff" * 6
 OWN, OTHER, VICTIM = "172.17.0.2", "172.17.0.3", "172.17.0.9"
-
-
-@pytest.fixture
-def site(host: Host, paths: Paths) -> Iterator[Site]:
-    this = Site(host, paths)
-    yield this
-    this.firewall.close()
 
 
 def heard(listener: socket.socket, marker: bytes) -> bool:
@@ -68,10 +60,8 @@ class Segment:
 
 
 @pytest.fixture
-def segment(site: Site) -> Iterator[Segment]:
-    this = Segment(site)
-    yield this
-    this.close()
+def segment(site: Site) -> Segment:
+    return site.closing(Segment(site))
 
 
 def arp(mac: bytes, sender: str, target: str, operation: int = 2) -> bytes:
@@ -99,7 +89,7 @@ def test_a_network_without_ipv6_carries_none(segment: Segment) -> None:
 
 
 def test_router_advertisements_and_redirects(site: Site) -> None:
-    segment = Segment(site, enable_ipv6=True)
+    segment = site.closing(Segment(site, enable_ipv6=True))
     own, victim = segment.at_forger[0].addresses[1].partition("/")[0], segment.record.gateway(6)
     everyone = b"\x33\x33\0\0\0\1"
     for source in (own, spoof.link_local(segment.at_forger[0].mac)):
@@ -107,25 +97,22 @@ def test_router_advertisements_and_redirects(site: Site) -> None:
         assert not segment.passes(icmp6(source, "ff02::1", 137, bytes(36)), IP6, to=everyone)
         assert segment.passes(icmp6(source, "ff02::1", 128, bytes(4)), IP6, to=everyone)
     assert not segment.passes(icmp6(victim, "ff02::1", 128, bytes(4)), IP6, to=everyone)
-    segment.close()
 
 
 def test_unguarded_containers_may(site: Site) -> None:
     """Who may administer its network may take other addresses too."""
     site.guarded = False
-    segment = Segment(site)
+    segment = site.closing(Segment(site))
     assert segment.passes(udp(VICTIM, OTHER, 9), IP)
     assert segment.passes(udp(OWN, OTHER, 9), IP, source=b"\x02\x42\xac\x11\x00\x09")
-    segment.close()
 
 
 def test_foreign_frames_are_not_flooded_to_a_guarded_port(site: Site) -> None:
-    segment = Segment(site)
+    segment = site.closing(Segment(site))
     stranger = b"\x02\x42\xac\x11\x00\x77"
     site.host.send_raw(segment.record.link, stranger, b"for somebody else".ljust(46), 0x88B5)
     site.host.send_raw(segment.record.link, segment.other, b"THE END".ljust(46), 0x88B5)
     assert not heard(segment.wire, b"for somebody else")
-    segment.close()
 
 
 def test_a_restarted_container_is_at_home_again(site: Site) -> None:
@@ -146,12 +133,11 @@ def test_a_restarted_container_is_at_home_again(site: Site) -> None:
 
 def test_two_stacks_on_one_network(site: Site, host: Host, paths: Paths) -> None:
     record = site.network("front")
-    other = Site(host, paths, "other")
+    other = site.closing(Site(host, paths, "other"))
     other.records["front"] = record
     other.publish()
     (a, at_a), (b, _) = site.container("a-1", "front"), other.container("b-1", "front")
     talk(b.open(), a.listen("0.0.0.0", 80), (at_a[0].addresses[0].partition("/")[0], 80))
-    other.firewall.close()
 
 
 def test_bytes_and_text_are_the_same_rules(host: Host) -> None:
