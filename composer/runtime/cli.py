@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import Any
 
 _FORKING = {"create", "run", "exec"}
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -25,13 +23,12 @@ def main() -> None:
     from composer.runtime.state import Store
 
     args = parser().parse_args()
-
-    args.store = Store(Path(args.root))
+    args.store = Store(args.root)
     try:
         code = args.function(args)
         sys.stdout.flush()
     except (StepError, OSError, ValueError) as error:
-        _complain(args, StepError.of(args.verb, error))
+        _complain(args.log, args.log_format, StepError.of(args.verb, error))
         code = 1
     os._exit(code)
 
@@ -45,18 +42,18 @@ def _restart_protected() -> None:
         os.execve(program, command, os.environ)
 
 
-def _complain(args: Any, error: Exception) -> None:
+def _complain(log: str | None, log_format: str, error: Exception) -> None:
     import json
     import time
 
     print(f"composer-runtime: {error}", file=sys.stderr)
-    if args.log:
+    if log:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         line = f'time="{now}" level=error msg={json.dumps(str(error))}'
-        if args.log_format == "json":
+        if log_format == "json":
             line = json.dumps({"level": "error", "msg": str(error), "time": now})
-        with open(args.log, "a") as log:
-            log.write(line + "\n")
+        with open(log, "a") as file:
+            file.write(line + "\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 from composer.runtime import capabilities, mounts, namespaces
@@ -83,10 +82,12 @@ def default_spec() -> dict[str, Any]:
 
 
 def spec(args: Namespace) -> int:
-    path = Path(args.bundle) / "config.json"
-    if path.exists():
-        raise StepError("spec", path=str(path), text="exists already")
-    path.write_text(json.dumps(default_spec(), indent=2) + "\n")
+    path = f"{args.bundle}/config.json"
+    try:
+        with open(path, "x") as file:
+            file.write(json.dumps(default_spec(), indent=2) + "\n")
+    except FileExistsError:
+        raise StepError("spec", path=path, text="exists already") from None
     return 0
 
 

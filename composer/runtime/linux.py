@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from typing import Any
 
 # PyDLL keeps the interpreter lock: the callers are single-threaded and some of these calls fork.
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -67,7 +66,7 @@ def _check(result: int, path: str | bytes | None = None) -> int:
     return result
 
 
-def syscall(number: int, *args: Any, path: str | bytes | None = None) -> int:
+def syscall(number: int, *args: object, path: str | bytes | None = None) -> int:
     """syscall(2): integers, bytes and ctypes pointers, as many as it takes."""
     return _check(_libc.syscall(number, *args, *(None,) * (6 - len(args))), path)
 

@@ -10,9 +10,9 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from composer.runtime import cgroup, hooks
@@ -35,7 +35,7 @@ _ALLOWED: dict[str, tuple[Status, ...]] = {
 class Container(NamedTuple):
     """A container on disk. `born` is the start time of its process, which tells a reused pid."""
 
-    directory: Path
+    directory: str
     id: str
     bundle: str
     pid: int
@@ -44,8 +44,8 @@ class Container(NamedTuple):
     spec: dict[str, Any]
 
     @property
-    def start_socket(self) -> Path:
-        return self.directory / "start"
+    def start_socket(self) -> str:
+        return f"{self.directory}/start"
 
     @property
     def group(self) -> cgroup.Group:
@@ -67,7 +67,7 @@ class Container(NamedTuple):
             return "stopped"
         if self.group.frozen:
             return "paused"
-        return "created" if self.start_socket.exists() else "running"
+        return "created" if os.path.exists(self.start_socket) else "running"
 
     def require(self, verb: str) -> Status:
         """The status, if the verb is allowed in it. Raises StepError."""
@@ -85,8 +85,8 @@ class Container(NamedTuple):
     def save(self) -> None:
         record = self._asdict()
         del record["directory"], record["spec"]
-        _write(self.directory / "config.json", self.spec)
-        _write(self.directory / "state.json", record)
+        write(f"{self.directory}/config.json", json.dumps(self.spec))
+        write(f"{self.directory}/state.json", json.dumps(record))
 
     def kill(self) -> None:
         """End its process and everything in its group, and wait for that."""
@@ -104,29 +104,29 @@ class Container(NamedTuple):
         group = self.group
         if group.exists():
             group.remove()
-        for path in self.directory.iterdir():
-            path.unlink()
-        self.directory.rmdir()
+        for name in os.listdir(self.directory):
+            os.unlink(f"{self.directory}/{name}")
+        os.rmdir(self.directory)
 
 
 class Store:
     """All containers below one root directory."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: str) -> None:
         self.root = root
 
-    def place(self, name: str) -> Path:
+    def place(self, name: str) -> str:
         """Where a container of this id is kept. Raises StepError for an id that cannot be one."""
         if not _ID.fullmatch(name) or name in (".", ".."):
             raise StepError("id", text=f"{name[:80]!r} cannot be an id: letters, digits and _+.- only")
-        return self.root / name
+        return f"{self.root}/{name}"
 
-    def reserve(self, name: str) -> Path:
+    def reserve(self, name: str) -> str:
         """Claim an id for a new container. Raises StepError when it is taken."""
         directory = self.place(name)
-        self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        os.makedirs(self.root, mode=0o711, exist_ok=True)
         try:
-            directory.mkdir(mode=0o700)
+            os.mkdir(directory, 0o700)
         except FileExistsError:
             raise StepError("id", text=f"container with id {name} exists already") from None
         return directory
@@ -135,36 +135,41 @@ class Store:
         """Raises StepError when there is none."""
         directory = self.place(name)
         try:
-            record = json.loads((directory / "state.json").read_bytes())
-            spec = json.loads((directory / "config.json").read_bytes())
+            record = json.loads(read(f"{directory}/state.json"))
+            spec = json.loads(read(f"{directory}/config.json"))
         except FileNotFoundError:
             raise StepError("id", text=f"container {name} does not exist") from None
         return Container(directory=directory, spec=spec, **record)
 
     def __iter__(self) -> Iterator[Container]:
-        for directory in sorted(self.root.iterdir()) if self.root.is_dir() else ():
+        for name in sorted(os.listdir(self.root)) if os.path.isdir(self.root) else ():
             with contextlib.suppress(StepError):
-                yield self.load(directory.name)
+                yield self.load(name)
 
 
 def born(pid: int) -> int:
     """When the process started, in ticks since boot: field 22 of proc_pid_stat(5). 0 when it is no more."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = read(f"/proc/{pid}/stat").decode().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return 0 if fields[0] in "ZX" else int(fields[19])
 
 
-def _write(path: Path, value: Any) -> None:
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(value))
-    temporary.rename(path)
+def read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def write(path: str, text: str) -> None:
+    """Whole or not at all."""
+    temporary = f"{path}.new"
+    with open(temporary, "w") as file:
+        file.write(text)
+    os.rename(temporary, path)
 
 
 def _await(pidfd: int) -> None:
-    import select
-
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     if not poll.poll(10_000):

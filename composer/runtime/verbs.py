@@ -16,7 +16,6 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from composer.runtime import hooks
@@ -24,7 +23,7 @@ from composer.runtime.create import Pending, Stdio, create
 from composer.runtime.enter import enter
 from composer.runtime.errors import StepError
 from composer.runtime.relay import Relay, send_console
-from composer.runtime.state import Container, Store, born
+from composer.runtime.state import Container, Store, born, read, write
 
 _STREAMS = Stdio(0, 1, 2)
 
@@ -42,7 +41,7 @@ def run(args: Namespace) -> int:
         if args.detach:
             _hand_over(args, pending, container.pid)
         elif args.pid_file:
-            Path(args.pid_file).write_text(str(container.pid))
+            write(args.pid_file, str(container.pid))
         try:
             _start(container)
         except StepError:
@@ -89,7 +88,7 @@ def delete(args: Namespace) -> int:
         try:
             container = args.store.load(name)
         except StepError:
-            if args.force and not (args.store.place(name)).exists():
+            if args.force and not os.path.exists(args.store.place(name)):
                 continue
             raise
         _delete(container, force=args.force)
@@ -110,14 +109,14 @@ def exec_(args: Namespace) -> int:
         if args.detach:
             return 0
     elif args.pid_file:
-        Path(args.pid_file).write_text(str(pending.pid))
+        write(args.pid_file, str(pending.pid))
     return Relay(pending).wait()
 
 
 def exec_process(args: Namespace, own: dict[str, Any]) -> dict[str, Any]:
     """The process of `exec`: from a file, or the container's own with what the flags change."""
     if args.process:
-        given: dict[str, Any] = json.loads(Path(args.process).read_bytes())
+        given: dict[str, Any] = json.loads(read(args.process))
         return given
     if not args.command:
         raise StepError("exec", text="neither a command nor --process is given")
@@ -150,9 +149,9 @@ def ps(args: Namespace) -> int:
     print(f"{'UID':>8} {'PID':>8} {'PPID':>8} CMD")
     for pid in pids:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            status = Path(f"/proc/{pid}/status").read_text()
+            status = read(f"/proc/{pid}/status").decode()
             fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            command = read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace")
             shown = command.strip() or f"[{fields['Name'].strip()}]"
             print(f"{fields['Uid'].split()[0]:>8} {pid:>8} {fields['PPid'].strip():>8} {shown}")
     return 0
@@ -202,7 +201,7 @@ TEXTS = ("cpuset_cpus", "cpuset_mems")
 def resources(args: Namespace) -> dict[str, Any]:
     """OCI resources of `update`: a file (- for the standard input), or flags."""
     if args.resources:
-        text = sys.stdin.read() if args.resources == "-" else Path(args.resources).read_text()
+        text = sys.stdin.read() if args.resources == "-" else read(args.resources).decode()
         given: dict[str, Any] = json.loads(text)
         return given
     found: dict[str, Any] = {}
@@ -236,7 +235,7 @@ def _made(args: Namespace) -> Iterator[tuple[Container, Pending]]:
     """A created container, recorded; removed again if making it fails."""
     store: Store = args.store
     bundle = os.path.realpath(args.bundle)
-    spec = load_spec(Path(bundle) / "config.json", args.id)
+    spec = load_spec(f"{bundle}/config.json", args.id)
     directory = store.reserve(args.id)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     container = Container(directory, args.id, bundle, 0, 0, now, spec)
@@ -254,14 +253,14 @@ def _made(args: Namespace) -> Iterator[tuple[Container, Pending]]:
     yield container, pending
 
 
-def load_spec(path: Path, name: str) -> dict[str, Any]:
+def load_spec(path: str, name: str) -> dict[str, Any]:
     """The specification, with the group every container here must have. Raises StepError."""
     try:
-        spec: dict[str, Any] = json.loads(path.read_bytes())
+        spec: dict[str, Any] = json.loads(read(path))
     except FileNotFoundError as error:
         raise StepError.of("specification", error) from None
     except ValueError as error:
-        raise StepError("specification", path=str(path), text=f"is not JSON: {error}") from None
+        raise StepError("specification", path=path, text=f"is not JSON: {error}") from None
     if not str(spec.get("ociVersion", "")).startswith("1."):
         raise StepError("specification", path="ociVersion", text="only versions 1.x are known")
     linux = spec.setdefault("linux", {})
@@ -294,7 +293,7 @@ def _start(container: Container) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
         with _directory(container) as here:
             line.connect(f"{here}/start")
-        container.start_socket.unlink()
+        os.unlink(container.start_socket)
         line.send(b'{"kind":"start"}')
         answer = line.recv(1 << 16)
     if answer:
@@ -327,7 +326,7 @@ def _hand_over(args: Namespace, pending: Pending, pid: int) -> None:
             raise StepError("console", text=container_terminal)
         send_console(args.console_socket, pending.console)
     if args.pid_file:
-        Path(args.pid_file).write_text(str(pid))
+        write(args.pid_file, str(pid))
 
 
 def _until(pending: Pending, state: str) -> None:
