@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 MAX_LINKS = 40  # as the kernel has it, path_resolution(7)
@@ -113,6 +114,31 @@ def copy(tree: Layered, node: Node, target: int) -> None:
     Hard links stay links, attributes and devices are kept. Names that exist already raise OSError.
     """
     _copy_into(tree, node, target, target, "", {})
+
+
+def copy_directories(tree: Layered, otherwise: Layered, paths: Iterable[str], target: Path) -> None:
+    """Make those of `paths` that are directories in `tree` below `target`, empty, with their owners, modes
+    and times.
+
+    So are the directories on the way; those that only `otherwise` has follow it.
+    """
+    wanted = set(paths)
+    for path in sorted(wanted):
+        node = tree.find(path, follow=False)
+        if node is None or not node.is_directory:
+            continue
+        parts = path.split("/")
+        for length in range(1, len(parts) + 1):
+            here = "/".join(parts[:length])
+            source = tree.find(here, follow=False) if here in wanted else otherwise.find(here, follow=False)
+            if source is None or (target / here).exists():
+                continue
+            (target / here).mkdir()
+            descriptor = os.open(target / here, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                _metadata(source, descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _copy_into(

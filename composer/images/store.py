@@ -23,7 +23,7 @@ from composer.images.config import Descriptor, ImageConfig, Manifest
 from composer.images.image import Image, Progress, RootOverlay, Summary
 from composer.images.layout import Layout
 from composer.images.reference import Reference, parse
-from composer.images.unpacked import Unpacked, lowers
+from composer.images.unpacked import Unpacked
 from composer.paths import Paths
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Store:
         self._used(entry)
         notes = entry.get("annotations", {})
         size = manifest["config"]["size"] + sum(layer["size"] for layer in manifest["layers"])
-        stacked = lowers(self.unpacked, diff_ids) or (str(self._empty()),)
+        stacked = self.unpacked.stack(diff_ids) or (str(self._empty()),)
         return Image(
             id=manifest["config"]["digest"],
             reference=notes.get(REF_NAME, ""),

@@ -15,10 +15,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from composer.disk import read_json, write_json
-from composer.errors import ImageError
+from composer.layered import Layered, copy_directories
 
 if TYPE_CHECKING:
     from composer.images.layers import Facts
@@ -49,7 +49,7 @@ class Unpacked:
 
     def size(self, diff_id: str) -> int:
         """Bytes of the layer's archive."""
-        return int((read_json(self._home(diff_id) / "facts.json") or {}).get("size", 0))
+        return int(self._facts(diff_id).get("size", 0))
 
     def ensure(self, diff_id: str, open_: Open, progress: Callable[[int], None] | None = None) -> None:
         """Unpack a layer from the archive that `open_` gives, unless it is there. Raises ImageError."""
@@ -95,6 +95,22 @@ class Unpacked:
                 upper.rename(place / "fs")
                 self._finish(diff_id, place, {"size": size, "implicit": ()})
 
+    def stack(self, diff_ids: list[str]) -> tuple[str, ...]:
+        """The directories of an image's layers, topmost first. All of them are there.
+
+        Above a layer with implicit directories comes one more, which gives these what the layers below say of
+        them: a layer that only brings `srv/data/new` does not change who may enter `srv/data`.
+        """
+        stacked: list[str] = []
+        for number, diff_id in enumerate(diff_ids):
+            below = tuple(stacked)
+            stacked.insert(0, str(self.directory(diff_id)))
+            if below and (self._home(diff_id) / "implicit").exists():
+                parents = self._parents(diff_id, diff_ids[:number], below)
+                if any(parents.iterdir()):
+                    stacked.insert(0, str(parents))
+        return tuple(stacked)
+
     def ids(self) -> Iterator[str]:
         layers = self.root / "layers"
         for path in layers.iterdir() if layers.is_dir() else ():
@@ -114,6 +130,29 @@ class Unpacked:
         for path in (self.root / "unfinished").iterdir():
             shutil.rmtree(path, ignore_errors=True)
 
+    def _parents(self, diff_id: str, under: list[str], below: tuple[str, ...]) -> Path:
+        """The implicit directories of a layer as they are in the layers `below`;
+
+        made once for each such stack.
+        """
+        from hashlib import sha256
+
+        home = self._home(diff_id)
+        ready = home / f"parents-{sha256(' '.join(under).encode()).hexdigest()[:16]}"
+        if not ready.exists():
+            place = self.root / "unfinished" / f"new-{os.getpid()}-{os.urandom(6).hex()}"
+            place.mkdir(parents=True)
+            implicit = self._facts(diff_id).get("implicit", ())
+            copy_directories(Layered([("/", below)]), Layered([("/", (str(home / "fs"),))]), implicit, place)
+            try:
+                place.rename(ready)
+            except OSError:
+                shutil.rmtree(place)  # another process was faster
+        return ready
+
+    def _facts(self, diff_id: str) -> dict[str, Any]:
+        return read_json(self._home(diff_id) / "facts.json") or {}
+
     def _home(self, diff_id: str) -> Path:
         return self.root / "layers" / diff_id.partition(":")[2]
 
@@ -124,6 +163,8 @@ class Unpacked:
         from composer.syscalls import syncfs
 
         write_json(place / "facts.json", facts, durable=False)
+        if facts["implicit"]:
+            (place / "implicit").touch()
         descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             syncfs(descriptor)  # one call instead of an fsync for each of thousands of files
@@ -161,11 +202,3 @@ class _Unfinished:
         if kind is not None:
             shutil.rmtree(self._place, ignore_errors=True)
         os.close(self._lock)
-
-
-def lowers(unpacked: Unpacked, diff_ids: list[str]) -> tuple[str, ...]:
-    """The directories of an image's layers, topmost first. Raises ImageError when one is missing."""
-    for diff_id in diff_ids:
-        if not unpacked.has(diff_id):
-            raise ImageError(f"the layer {diff_id} is not unpacked")
-    return tuple(str(unpacked.directory(diff_id)) for diff_id in reversed(diff_ids))

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tarfile
@@ -14,8 +15,14 @@ from pathlib import Path
 import pytest
 
 from composer.errors import ConflictError, ImageError, NotFoundError
+from composer.images import config as formats
+from composer.images.archive import add_layer, write_image
+from composer.images.config import Descriptor, ImageConfig
+from composer.images.diff import header
 from composer.images.image import Image
+from composer.images.reference import parse
 from composer.images.store import Store
+from composer.layered import Layered
 from composer.paths import Paths
 from tests.images.conftest import rootfs
 
@@ -313,9 +320,6 @@ def test_several_processes_unpack_one_layer_once(paths: Paths, tmp_path: Path) -
 
 
 def test_more_than_a_hundred_layers_are_stacked(store: Store, busybox: Image, tmp_path: Path) -> None:
-    from composer.images.archive import add_layer, write_image
-    from composer.images.reference import parse
-
     entry = store.entry("example/busybox:1")
     assert entry is not None
     layers, config = store.manifest(entry)["layers"], store.config(entry)
@@ -330,6 +334,45 @@ def test_more_than_a_hundred_layers_are_stacked(store: Store, busybox: Image, tm
     assert len(image.root[0].lowers) == 121
     names = {name for directory in image.root[0].lowers for name in os.listdir(directory)}
     assert {f"file{number}" for number in range(120)} <= names
+
+
+def layer_of(store: Store, *names: tuple[str, int, int]) -> tuple[Descriptor, str]:
+    """A layer with exactly these entries: name, mode, owner; directories end with a slash."""
+    data = b"".join(
+        header(n.encode(), "5" if n.endswith("/") else "0", mode, (uid, 0)) for n, mode, uid in names
+    )
+    with store.layout.scratch() as blob:
+        blob.write(data + bytes(1024))
+        layer = blob.finish(formats.OCI_LAYER)
+    with store.layout.open(layer["digest"]) as reader:
+        return layer, store.unpacked.fresh(reader.read).diff_id
+
+
+def test_directories_without_an_entry_keep_what_is_below(store: Store) -> None:
+    pairs = [
+        layer_of(store, ("a/", 0o755, 0), ("a/b/", 0o700, 5), ("a/b/c/", 0o1777, 6), ("plain/", 0o755, 0)),
+        layer_of(store, ("a/b/c/new", 0o644, 0), ("fresh/new", 0o644, 0)),
+    ]
+    config: ImageConfig = {
+        "architecture": formats.platform().architecture,
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [diff_id for _, diff_id in pairs]},
+    }
+    image = write_image(store, config, [layer for layer, _ in pairs], parse("implicit:1"))
+    tree = Layered((overlay.target, overlay.lowers) for overlay in image.root)
+    seen = {}
+    for path in ("a", "a/b", "a/b/c", "fresh", "a/b/c/new"):
+        node = tree.find(path)
+        assert node is not None
+        seen[path] = (stat.S_IMODE(node.status.st_mode), node.status.st_uid)
+    assert seen == {
+        "a": (0o755, 0),
+        "a/b": (0o700, 5),
+        "a/b/c": (0o1777, 6),
+        "fresh": (0o755, 0),
+        "a/b/c/new": (0o644, 0),
+    }
+    assert store.get("implicit:1") == image
 
 
 def test_finding_imports_little() -> None:
