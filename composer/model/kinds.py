@@ -17,15 +17,20 @@ Kind = Callable[[Any], Any]
 OMIT: Any = type("Omit", (), {"__repr__": lambda self: "OMIT"})()
 
 
+_LONGEST_COMPARED = 100
+
+
 class Misfit(ValueError):
     """The value cannot be what the field needs. The text is a sentence without a full stop."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """A hint with the known name that looks most like `name`."""
+def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """A hint with the known name that looks most like `name`, from 0 (any) to 1 (only the same)."""
+    if len(name) > _LONGEST_COMPARED:
+        return None
     from difflib import get_close_matches  # 5 ms, and only for mistakes
 
-    found = get_close_matches(name, list(known), 1, 0.6)
+    found = get_close_matches(name, list(known), 1, likeness)
     return f"did you mean `{found[0]}`?" if found else None
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path as File
 from typing import Any
 
@@ -24,7 +24,6 @@ Finding = tuple[Path, str, str | None]
 """Where, what is wrong, and what to do about it."""
 
 MAX_FINDINGS = 100
-_LONGEST_COMPARED = 64
 FILE = File(__file__).parent.parent / "schemas" / "compose.json"
 
 _TYPES: dict[type, str] = {
@@ -47,29 +46,49 @@ _WORDS = {
 
 
 class Rule:
-    """One subschema with its references resolved."""
+    """One subschema with its references resolved. Rules below it are made when they are first asked for."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: dict[str, Any], definitions: Definitions) -> None:
         self.spec = spec
+        self.definitions = definitions
         types = spec.get("type", ())
         self.types = frozenset([types] if isinstance(types, str) else types)
-        self.properties: dict[str, Rule] = {}
-        self.patterns: list[tuple[re.Pattern[str], Rule]] = []
-        self.others: Rule | None = None
-        self.closed = False
-        self.required: tuple[str, ...] = ()
-        self.items: Rule | None = None
-        self.branches: tuple[Rule, ...] = ()
-        self.pattern = re.compile(_python(spec["pattern"])) if "pattern" in spec else None
+        self.properties: dict[str, Any] = spec.get("properties", {})
+        self.required: tuple[str, ...] = tuple(spec.get("required", ()))
+        self.closed = False in (spec.get("additionalProperties"), spec.get("unevaluatedProperties"))
+        self.made: dict[str, Rule] = {}
+
+    @cached_property
+    def patterns(self) -> list[tuple[re.Pattern[str], Rule]]:
+        """Rules for keys that look like something."""
+        found = self.spec.get("patternProperties", {})
+        return [(re.compile(_python(key)), self.definitions.rule(one)) for key, one in found.items()]
+
+    @cached_property
+    def others(self) -> Rule | None:
+        """The rule for all other keys; None when there must be none."""
+        return None if self.closed else self.definitions.rule(self.spec.get("additionalProperties", {}))
+
+    @cached_property
+    def items(self) -> Rule:
+        return self.definitions.rule(self.spec.get("items", {}))
+
+    @cached_property
+    def branches(self) -> list[Rule]:
+        return [self.definitions.rule(one) for one in self.spec.get("anyOf", ())]
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str] | None:
+        return re.compile(_python(self.spec["pattern"])) if "pattern" in self.spec else None
 
     def of(self, key: str) -> Rule | None:
         """The rule for the value of `key`; None when there must be no such key."""
-        if rule := self.properties.get(key):
+        if rule := self.made.get(key):
             return rule
-        for pattern, rule in self.patterns:
-            if pattern.search(key):
-                return rule
-        return None if self.closed else self.others or _ANYTHING
+        if key in self.properties:
+            rule = self.made[key] = self.definitions.rule(self.properties[key])
+            return rule
+        return next((rule for pattern, rule in self.patterns if pattern.search(key)), self.others)
 
     def allows(self, kind: str) -> bool:
         """Whether a value of this JSON type can fit at all."""
@@ -79,13 +98,46 @@ class Rule:
 
     def words(self) -> list[str]:
         """What a value may be, in words."""
-        if self.types >= {"boolean", "string"} and len(self.types) == 2:
+        if self.types == {"boolean", "string"}:
             return [_WORDS["boolean"]]
         own = [_WORDS[kind] for kind in _WORDS if kind in self.types]
         return own or list(dict.fromkeys(word for branch in self.branches for word in branch.words()))
 
 
-_ANYTHING = Rule({})
+class Definitions:
+    """The named parts of the schema, each made into a rule once."""
+
+    def __init__(self, specs: dict[str, Any]) -> None:
+        self.specs = specs
+        self.made: dict[str, Rule] = {}
+
+    def rule(self, spec: dict[str, Any]) -> Rule:
+        name = spec.get("$ref")
+        if name is None or not spec.keys() <= _ANNOTATIONS:
+            return Rule(self.flat(spec), self)
+        if name not in self.made:
+            self.made[name] = Rule(self.flat(spec), self)
+        return self.made[name]
+
+    def flat(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """`spec` and all that it refers to as one; in the file only mappings' keys ever need joining."""
+        flat: dict[str, Any] = {}
+        refers = [spec] if "$ref" in spec else []
+        for part in (*refers, *spec.get("allOf", ())):
+            other = self.flat(self.specs[part["$ref"].removeprefix("#/$defs/")])
+            flat = {
+                **flat,
+                **other,
+                "properties": {**flat.get("properties", {}), **other.get("properties", {})},
+            }
+        return {**flat, **spec, "properties": {**flat.get("properties", {}), **spec.get("properties", {})}}
+
+
+def _joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    return {**one, **other, "properties": {**one.get("properties", {}), **other.get("properties", {})}}
+
+
+_ANNOTATIONS = {"$ref", "title", "description", "default", "examples", "deprecated"}
 
 
 def _python(pattern: str) -> str:
@@ -93,48 +145,11 @@ def _python(pattern: str) -> str:
     return pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
 
 
-class _Builder:
-    def __init__(self, definitions: dict[str, Any]) -> None:
-        self.definitions = definitions
-        self.shared: dict[str, Rule] = {}
-
-    def rule(self, spec: dict[str, Any]) -> Rule:
-        if spec.keys() == {"$ref"} or (spec.keys() <= _ANNOTATIONS | {"$ref"} and "$ref" in spec):
-            name = spec["$ref"].removeprefix("#/$defs/")
-            if name not in self.shared:
-                self.shared[name] = self.rule(self.definitions[name])
-            return self.shared[name]
-        parts = [self.rule(part) for part in spec.get("allOf", ())]
-        if "$ref" in spec:
-            parts.append(self.rule({"$ref": spec["$ref"]}))
-        rule = Rule({key: value for part in parts for key, value in part.spec.items()} | spec)
-        for part in parts:
-            rule.properties |= part.properties
-            rule.patterns += part.patterns
-            rule.closed = rule.closed or part.closed
-        self._object(rule, spec)
-        rule.items = self.rule(spec["items"]) if "items" in spec else None
-        rule.branches = tuple(self.rule(branch) for branch in spec.get("anyOf", ()))
-        return rule
-
-    def _object(self, rule: Rule, spec: dict[str, Any]) -> None:
-        rule.properties |= {key: self.rule(one) for key, one in spec.get("properties", {}).items()}
-        for pattern, one in spec.get("patternProperties", {}).items():
-            rule.patterns.append((re.compile(_python(pattern)), self.rule(one)))
-        others = spec.get("additionalProperties", spec.get("unevaluatedProperties"))
-        rule.closed = rule.closed or others is False
-        rule.others = self.rule(others) if isinstance(others, dict) else None
-        rule.required = tuple(spec.get("required", ()))
-
-
-_ANNOTATIONS = {"title", "description", "default", "examples", "deprecated", "patternErrorMessage"}
-
-
 @cache
 def rules() -> Rule:
     """The rules of a whole stack file."""
     spec = json.loads(FILE.read_bytes())
-    return _Builder(spec["$defs"]).rule(spec)
+    return Definitions(spec["$defs"]).rule(spec)
 
 
 def check(data: Any) -> list[Finding]:
@@ -152,20 +167,20 @@ class _EnoughError(Exception):
 
 
 class _Walk:
-    """One pass over a tree. `path` and `rules` tell where it stands."""
+    """One pass over a tree. `path` tells where it stands, `above` which mappings are around it."""
 
     def __init__(self) -> None:
         self.found: list[Finding] = []
         self.path: list[str | int] = []
-        self.rules: list[Rule] = []
+        self.above: list[tuple[int, Rule]] = []
 
     def judge(self, value: Any, rule: Rule) -> None:
         kind = _TYPES.get(type(value), "string")
-        if rule.types and kind not in rule.types:
-            whole = kind == "number" and value.is_integer() and "integer" in rule.types
-            if not whole and not (kind == "integer" and "number" in rule.types):
-                self.tell(*_misfit(rule, value))
-                return
+        if kind == "number" and value.is_integer():
+            kind = "integer"
+        if rule.types and not rule.allows(kind):
+            self.tell(*_misfit(rule, value))
+            return
         if rule.branches:
             self._branches(value, rule, kind)
         if kind == "object":
@@ -198,23 +213,21 @@ class _Walk:
 
     def _mapping(self, value: dict[str, Any], rule: Rule) -> None:
         path = self.path
-        self.rules.append(rule)
+        self.above.append((len(path), rule))
         for name in rule.required:
             if name not in value:
-                self.tell(f"needs `{name}`", _example(name, rule.properties.get(name)))
+                self.tell(f"needs `{name}`", _example(name, rule.of(name)))
         for key, item in value.items():
             below = rule.of(key)
             if below is None:
                 self.tell(*self._unknown(key, rule), key)
-            elif below is not _ANYTHING:
+            else:
                 path.append(key)
                 self.judge(item, below)
                 path.pop()
-        self.rules.pop()
+        self.above.pop()
 
     def _list(self, value: list[Any], rule: Rule) -> None:
-        if rule.items is None:
-            return
         path, items = self.path, rule.items
         for index, item in enumerate(value):
             path.append(index)
@@ -230,10 +243,12 @@ class _Walk:
         spec = rule.spec
         if "enum" in spec and value not in spec["enum"]:
             words = [f"`{one}`" for one in spec["enum"]]
-            self.tell(f"must be {_or(words)}, not {_shown(value)}", _near(str(value), spec["enum"]))
+            self.tell(
+                f"must be {_or(words)}, not `{_short(text_of(value))}`", nearest(str(value), spec["enum"])
+            )
         if kind == "string":
             if rule.pattern and not rule.pattern.search(value):
-                self.tell(f"{_shown(value)} {spec['patternErrorMessage']}")
+                self.tell(f"{spec['patternErrorMessage']}, not `{_short(value)}`")
         elif kind in ("integer", "number") and "minimum" in spec:
             low, high = spec["minimum"], spec.get("maximum", float("inf"))
             if not low <= value <= high:
@@ -241,10 +256,8 @@ class _Walk:
 
     def _unknown(self, key: str, rule: Rule) -> tuple[str, str]:
         """The words for a key that must not be there, and what was probably meant."""
-        if not rule.properties and rule.patterns:
-            return f"`{key[:_LONGEST_COMPARED]}` cannot be a name", "use letters, digits, and . _ -"
-        if len(key) > _LONGEST_COMPARED:
-            return "is not a known key", "start your own keys with x-"
+        if not rule.properties:
+            return f"`{_short(key)}` cannot be a name", "use letters, digits, and . _ -"
         return "is not a known key", (
             nearest(key, rule.properties, 0.8)
             or self._above(key)
@@ -254,13 +267,78 @@ class _Walk:
         )
 
     def _above(self, key: str) -> str | None:
-        """A key that a surrounding mapping has was probably indented too far."""
-        depth, found = 0, None
-        for depth, part in enumerate(self.path):
-            del depth, part
-        del found
+        """A key that a surrounding mapping knows was probably indented too far."""
+        for depth, rule in reversed(self.above):
+            if key in rule.properties:
+                where = f"`{dotted(tuple(self.path[:depth]))}`" if depth else "the top of the file"
+                return f"it belongs to {where}: check the indentation"
         return None
 
 
 def _below(key: str, rule: Rule) -> str | None:
+    """A key that is known further down, as `replicas` is below `deploy`."""
+    level: list[tuple[Path, Rule]] = [((), rule)]
+    seen: set[int] = set()
+    while level:
+        following: list[tuple[Path, Rule]] = []
+        for path, one in level:
+            seen.add(id(one))
+            if path and key in one.properties:
+                return f"write it as `{dotted((*path, key))}`"
+            following += [((*path, name), below) for name in one.properties if (below := one.of(name))]
+            following += [((*path, "NAME"), below) for _, below in one.patterns]
+            following += [(path, branch) for branch in one.branches]
+        level = [(path, one) for path, one in following if id(one) not in seen]
     return None
+
+
+def _misfit(rule: Rule, value: Any) -> tuple[str, str | None]:
+    """The words for a value of the wrong type."""
+    wanted = rule.words()
+    if value is None:
+        return f"must be {_or(wanted)}, but is empty", "give it a value, or remove the key"
+    hint = None
+    if isinstance(value, int | float) and "text" in wanted:
+        hint = "put it in quotes"
+    elif isinstance(value, dict) and wanted == ["text"]:
+        hint = "put it in quotes, if `: ` belongs to the text"
+    elif isinstance(value, str) and wanted == ["a list"]:
+        hint = "write each entry in a line of its own that starts with `- `"
+    elif isinstance(value, list) and wanted == ["a mapping"]:
+        hint = "write `key: value` lines without a `- ` before them"
+    return f"must be {_or(wanted)}, not {_shown(value)}", hint
+
+
+def _or(words: list[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    text = _short(text_of(value))
+    if isinstance(value, str):
+        return f"the text `{text}`" if text else "an empty text"
+    return f"`{text}`" if isinstance(value, bool) else f"the number {text}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def _example(name: str, rule: Rule | None) -> str | None:
+    known = (rule.spec.get("enum") or rule.spec.get("examples")) if rule else None
+    return f"for example `{name}: {known[0]}`" if known and isinstance(known[0], str) else None
+
+
+def _repeated(value: list[Any]) -> Iterator[int]:
+    """The indices of entries that an earlier one equals; 1 is 1.0, but true is not 1."""
+    if len({item for item in value if type(item) is str}) == len(value):
+        return
+    seen: set[str] = set()
+    for index, item in enumerate(value):
+        whole = isinstance(item, float) and item.is_integer()
+        text = json.dumps(int(item) if whole else item, sort_keys=True)
+        if text in seen:
+            yield index
+        seen.add(text)
