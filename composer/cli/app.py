@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from composer.cli.grammar import Flag, Unsure, read, read_flags
-from composer.cli.verbs import GROUPS, VERBS
+from composer.cli.verbs import GROUPS, VERBS, Entry
 from composer.errors import ComposerError
 
 if TYPE_CHECKING:
     from composer.cli.context import Context
+    from composer.cli.grammar import Verb
 
 ROOT_FLAGS = (
     Flag("file", "list", "Stack file (repeatable; - reads standard input)", "f", metavar="FILE"),
@@ -64,8 +65,7 @@ def run(argv: list[str]) -> int:
         if options["version"] and not rest:
             rest = ["version"]
         path, words = find_verb(rest)
-        module = import_module(VERBS[path].module)
-        values = read(module.VERB, words)
+        values = read(table(VERBS[path]), words)
     except Unsure:
         return screens(argv)
     return invoke(path, options, values)
@@ -80,9 +80,17 @@ def find_verb(rest: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     raise Unsure
 
 
+def table(entry: Entry) -> Verb:
+    """What a verb's command line looks like."""
+    module = import_module(entry.module)
+    verb: Verb = module.VERBS[entry.part] if entry.part else module.VERB
+    return verb
+
+
 def invoke(path: tuple[str, ...], options: dict[str, Any], values: dict[str, Any]) -> int:
-    module = import_module(VERBS[path].module)
-    code: int = module.run(make_context(options), **values)
+    entry = VERBS[path]
+    run = getattr(import_module(entry.module), f"run_{entry.part}" if entry.part else "run")
+    code: int = run(make_context(options), **values)
     return code
 
 
@@ -95,7 +103,6 @@ def make_context(options: dict[str, Any]) -> Context:
 def screens(argv: list[str]) -> int:
     """Let typer show help or say what is wrong, and run the verb when it finds nothing wrong after all."""
     from composer.cli import screens as typer_screens
-    from composer.cli.complete import services
     from composer.cli.grammar import Verb
 
     options: dict[str, Any] = {}
@@ -107,12 +114,12 @@ def screens(argv: list[str]) -> int:
         return lambda values: invoke(path, options, values)
 
     wanted = {word for word in argv if not word.startswith("-")}
-    verbs = {}
+    verbs: dict[tuple[str, ...], typer_screens.Shown] = {}
     for path, entry in VERBS.items():
         named = path[-1] in wanted and (len(path) == 1 or path[0] in wanted)
-        verb = import_module(entry.module).VERB if named else Verb(path[-1], entry.summary)
-        verbs[path] = (verb, runner(path))
-    app = typer_screens.build(ROOT_FLAGS, keep, verbs, GROUPS, services)
+        verb = table(entry) if named else Verb(path[-1], entry.summary)
+        verbs[path] = typer_screens.Shown(verb, runner(path), entry.panel, entry.hidden)
+    app = typer_screens.build(ROOT_FLAGS, keep, verbs, GROUPS)
     try:
         app(argv, prog_name="composer")
     except SystemExit as end:

@@ -50,7 +50,7 @@ class Positional(Value):
 
     @property
     def key(self) -> str:
-        return self.name.lower().replace("-", "_")
+        return self.name.lower().replace("-", "_").partition("=")[0]
 
 
 class Verb(Value):

@@ -106,13 +106,13 @@ def options_of(flags: dict[str, Any], services: list[str]) -> dict[str, Any]:
     }
 
 
-def scales(texts: list[str]) -> dict[str, int]:
+def scales(texts: list[str], flag: str = "--scale") -> dict[str, int]:
     """`web=3`. Raises UsageError."""
     found = {}
     for text in texts:
         name, _, count = text.partition("=")
         if not name or not count.isdigit():
-            raise UsageError(f"--scale: {text!r} is not SERVICE=NUMBER")
+            raise UsageError(f"{flag}: {text!r} is not SERVICE=NUMBER")
         found[name] = int(count)
     return found
 

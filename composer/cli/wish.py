@@ -6,7 +6,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from composer.cli.client import Supervisor
@@ -146,12 +147,28 @@ def carry_out(
                 if files
                 else supervisor.call("apply", None, heard, **wish)
             )
-        except KeyboardInterrupt:
-            shown.close()
-            raise
         finally:
             shown.close()
     return report(answer)
+
+
+@contextmanager
+def told(context: Context, title: str) -> Iterator[Callable[[str, str], None]]:
+    """A display for what this command does itself: call it with a subject and what became of it."""
+    shown = display(
+        context.options.get("progress", "auto"), title=title, ansi=context.options.get("ansi", "auto")
+    )
+    try:
+        yield lambda subject, text: shown.update(Update(subject, text, "done"))
+    finally:
+        shown.close()
+
+
+def announce(subjects: Iterable[str], action: str) -> int:
+    """What --dry-run shows of a command that asks nobody."""
+    for subject in subjects:
+        print(f"DRY-RUN MODE -  {subject}  {action}", file=sys.stderr)
+    return 0
 
 
 def rehearse(context: Context, options: Mapping[str, Any]) -> int:
@@ -164,6 +181,8 @@ def rehearse(context: Context, options: Mapping[str, Any]) -> int:
 
 
 def report(answer: Mapping[str, Any]) -> int:
+    for notice in answer.get("notices") or ():
+        print(f"note: {notice}", file=sys.stderr)
     failures = answer.get("failures") or []
     if failures:
         raise Failed("\n".join(f"{name}: {reason}" for name, reason in failures))

@@ -34,6 +34,17 @@ def ago(then: int, now: int | None = None) -> str:
     return f"{duration(((now or time.time_ns()) - then) / SECOND)} ago"
 
 
+def since(moment: str, now: int | None = None) -> str:
+    """An RFC 3339 time as `2 weeks ago`; nothing for none."""
+    from datetime import datetime
+
+    try:
+        then = datetime.fromisoformat(moment)
+    except ValueError:
+        return moment if moment else "N/A"
+    return ago(int(then.timestamp() * SECOND), now)
+
+
 def status(row: ContainerRow, now: int | None = None) -> str:
     """`Up 2 minutes (healthy)`, `Exited (1) 3 seconds ago`, `Created`."""
     now = now or time.time_ns()

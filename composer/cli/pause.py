@@ -1,0 +1,37 @@
+"""`composer pause`: freeze containers, processes and all."""
+
+from __future__ import annotations
+
+from composer.cli import common, wish
+from composer.cli.client import Supervisor
+from composer.cli.context import Context
+from composer.cli.grammar import Verb
+from composer.errors import ComposerError
+
+VERB = Verb("pause", "Freeze containers", (), (common.SERVICES,))
+
+
+def run(context: Context, *, service: list[str]) -> int:
+    return freeze(context, service, thaw=False)
+
+
+def freeze(context: Context, services: list[str], *, thaw: bool) -> int:
+    """Freeze what runs, or let what is frozen go on. Raises ComposerError when there is no such container."""
+    wish.check_services(context, services)
+    state = "paused" if thaw else "running"
+    names = [
+        row["name"]
+        for row in context.record["containers"]
+        if row["state"] == state and (not services or row["service"] in services) and not row["oneoff"]
+    ]
+    supervisor = Supervisor.connect(context.stack_paths) if names else None
+    if supervisor is None:
+        raise ComposerError(f"no container is {state}", hint="`composer ps -a` shows what there is")
+    subjects = [f"Container {name}" for name in names]
+    if context.dry_run:
+        return wish.announce(subjects, "Unpaused" if thaw else "Paused")
+    with supervisor, wish.told(context, "Running") as tell:
+        supervisor.call("pause", containers=names, thaw=thaw)
+        for subject in subjects:
+            tell(subject, "Unpaused" if thaw else "Paused")
+    return 0

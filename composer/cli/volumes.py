@@ -1,0 +1,41 @@
+"""`composer volumes`: the volumes of a stack's containers."""
+
+from __future__ import annotations
+
+from composer.cli import common
+from composer.cli.context import Context
+from composer.cli.grammar import Flag, Verb
+from composer.cli.render.listing import listing, show
+from composer.cli.volume import COLUMNS, as_json
+from composer.volumes.store import VolumeStore
+
+VERB = Verb(
+    "volumes",
+    "List volumes of the stack",
+    (
+        Flag("format", "str", "table, json, or a Go template", default="table"),
+        Flag("quiet", "bool", "Only names", "q"),
+    ),
+    (common.SERVICES,),
+)
+
+
+def run(context: Context, *, format: str, quiet: bool, service: list[str]) -> int:
+    used = {
+        mount["name"]
+        for row in context.record["containers"]
+        if not service or row["service"] in service
+        for mount in row["mounts"]
+        if mount.get("name")
+    }
+    store = VolumeStore(context.paths)
+    records = [
+        record
+        for record in store.list()
+        if record.name in used or (not service and record.owner == context.stack_name)
+    ]
+    if quiet:
+        show("\n".join(record.name for record in records))
+    else:
+        show(listing([as_json(store, record) for record in records], COLUMNS, format))
+    return 0
