@@ -17,24 +17,20 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from composer.bundle import process
-from composer.errors import ComposerError, NotFoundError, RuntimeStepError
-from composer.model.stack import Attachment, FrozenMap, Service
+from composer.errors import ComposerError, RuntimeStepError
+from composer.model.stack import Attachment, Service
 from composer.plan import actions as act
-from composer.plan.health import Check, Health, effective
-from composer.plan.observed import Container, Slot
-from composer.runtime import cgroup
-from composer.supervisor import ports, probes
+from composer.plan.health import Health
+from composer.plan.observed import Container
+from composer.supervisor import ports
 from composer.supervisor.describe import labels_of
+from composer.supervisor.faults import NOT_STARTED, exit_code_of, explained
 from composer.supervisor.furnish import furnish
 from composer.supervisor.keeperlink import KeeperError
-from composer.supervisor.probes import Running
-from composer.supervisor.processes import exec_process
 from composer.supervisor.world import Live
 
 if TYPE_CHECKING:
     from composer.supervisor.core import Core
-
-NOT_FOUND, NOT_EXECUTABLE, NOT_STARTED = 127, 126, 125
 
 
 class Containers:
@@ -42,16 +38,10 @@ class Containers:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self.watches: dict[str, anyio.CancelScope] = {}
-        self.running: dict[str, Running] = {}
-        """Processes run in containers by exec, by the id the keeper knows them by."""
-        self.starting: set[str] = set()
-
-    # Making.
 
     async def create(self, action: act.CreateContainer) -> None:
         """A container that can be started: recorded, with its addresses. Nothing runs yet."""
-        service = self.core.service(action.slot.service)
+        service = self.core.oneoffs.get(action.name) or self.core.service(action.slot.service)
         live = Live(
             Container(
                 slot=action.slot,
@@ -98,9 +88,9 @@ class Containers:
             from composer.supervisor.furnish import blkio_paths
 
             place = Place(live.plan.id, live.name, block_devices=block_devices(blkio_paths(service)))
-            self.group(live).update(dict(resources(service, place)))
+            self.core.inside.group(live).update(dict(resources(service, place)))
         if "healthcheck" in action.fields and live.plan.alive:
-            self.watch_health(live, service)
+            self.core.inside.watch_health(live, service)
 
     async def start(self, name: str) -> None:
         """Begin it on purpose."""
@@ -119,13 +109,13 @@ class Containers:
             await self._launch(live, service)
         except RuntimeStepError as error:
             await self.give_up(live, exit_code_of(error))
-            raise explained(error, live, service) from error
+            raise explained(error, live) from error
         except ComposerError:
             await self.give_up(live, NOT_STARTED)
             raise
         began = "begun_at" in fields
         hooks = tuple(kind for kind in live.plan.hooks if kind == "pre_start" or not began)
-        health = Health(began=time.time_ns()) if self.check(live, service) else None
+        health = Health(began=time.time_ns()) if self.core.inside.check(live, service) else None
         live.change(
             **fields,
             state="running",
@@ -140,7 +130,7 @@ class Containers:
             hooks=hooks,
         )
         live.reason = ""
-        self.watch_health(live, service)
+        self.core.inside.watch_health(live, service)
         self.core.net.dirty = True
         self.core.tell("start", live)
 
@@ -153,7 +143,6 @@ class Containers:
         live.ports = await ports.reserve(core, live, service)
         _, overlay = furnish(core, live, service, image)
         bundle = core.here.container_run(live.name)
-        self.starting.add(live.plan.id)
         answer = await core.keeper.call(
             "create",
             id=live.plan.id,
@@ -190,132 +179,20 @@ class Containers:
         """Its service as desired; a one-off has its own."""
         return self.core.oneoffs.get(live.name) or self.core.service(live.plan.slot.service)
 
-    def check(self, live: Live, service: Service) -> Check | None:
-        image = self.core.images.find(live.plan.image)
-        config = image.config.get("config") or {}
-        return None if live.plan.oneoff else effective(service.healthcheck, config)
-
-    def watch_health(self, live: Live, service: Service) -> None:
-        """Probe it from now on, if it has a healthcheck."""
-        old = self.watches.pop(live.name, None)
-        if old is not None:
-            old.cancel()
-        check = self.check(live, service)
-        if check is None:
-            live.change(health=None)
-            return
-        if live.plan.health is None:
-            live.change(health=Health(began=time.time_ns()))
-        scope = anyio.CancelScope()
-        self.watches[live.name] = scope
-
-        def changed(what: Live) -> None:
-            assert what.plan.health is not None
-            self.core.changed(what)
-            self.core.tell(f"health_status: {what.plan.health.status}", what)
-
-        async def run() -> None:
-            with scope:
-                await probes.watch(live, check, self.run_probe, changed)
-
-        self.core.tasks.start_soon(run)
-
-    # Processes inside.
-
-    async def run_probe(self, live: Live, argv: tuple[str, ...], output: int) -> Running:
-        running, _ = await self.execute(live, {"args": list(argv)}, {"stdout": output, "stderr": output})
-        return running
-
-    async def execute(
-        self, live: Live, wanted: Mapping[str, Any], fds: Mapping[str, int]
-    ) -> tuple[Running, dict[str, int]]:
-        """Run a process in a container. Raises, with Docker's exit code, when it cannot be started."""
-        if not live.plan.alive:
-            raise ComposerError(f"container {live.name} is not running")
-        if live.plan.state == "paused":
-            raise ComposerError(
-                f"container {live.name} is paused", hint=f"`composer unpause {live.plan.slot.service}`"
-            )
-        identity = f"exec-{secrets.token_hex(8)}"
-        made = exec_process(self.core, live, wanted)
-        running = self.running[identity] = Running(0)
-        try:
-            answer = await self.core.keeper.call(
-                "exec", fds, id=identity, container=live.plan.id, process=made
-            )
-        except RuntimeStepError as error:
-            del self.running[identity]
-            failed = explained(error, live, None, wanted.get("args") or [])
-            failed.exit_code = exit_code_of(error)
-            raise failed from error
-        except BaseException:
-            del self.running[identity]
-            raise
-        running.pid = answer["pid"]
-        return running, answer["fds"]
-
-    async def hooks(self, action: act.RunHooks) -> None:
-        """Run the post_start hooks, in order; a failing one fails the action."""
-        live = self.core.live(action.name)
-        for hook in action.hooks:
-            await self.run_hook(live, hook)
-        live.change(hooks=(*live.plan.hooks, "post_start"))
-
-    async def steps(self, action: act.RunSteps) -> None:
-        """Run the pre_start steps, each in a container of its own; the first that fails fails the action."""
-        live = self.core.live(action.name)
-        service = self.core.service(action.slot.service)
-        for number, first in enumerate(action.steps, 1):
-            step = first.container.replace(name=service.name)
-            name = f"{live.name}-pre-start-{number}"
-            self.core.oneoffs[name] = step
-            await self.make_oneoff(step, name, step.image or live.plan.image)
-            await self.start(name)
-            while self.core.live(name).plan.alive:
-                await self.core.pulse()
-            code = self.core.live(name).plan.exit_code
-            await self.remove(act.RemoveContainer("", action.slot, name, True, volumes=True))
-            if code:
-                raise ComposerError(f"pre_start step {number} of {live.name} ended with {code}")
-        live.change(hooks=(*live.plan.hooks, "pre_start"))
-
-    async def run_hook(self, live: Live, hook: Any) -> None:
-        wanted = {
-            "args": list(hook.command),
-            "user": hook.user,
-            "privileged": hook.privileged,
-            "cwd": hook.working_dir,
-            "env": [f"{key}={value or ''}" for key, value in hook.environment.items()],
-        }
-        running, _ = await self.execute(live, wanted, {})
-        await running.ended.wait()
-        if running.code:
-            raise ComposerError(f"hook {' '.join(hook.command)!r} in {live.name} ended with {running.code}")
-
-    # Ending.
-
     async def stop(self, action: act.StopContainer) -> None:
         """Run its pre_stop hooks and send its stop signal; the kill, if need be, is the plan's next step."""
         live = self.core.live(action.name)
         live.change(stopped=not action.again, again=action.again)
         for hook in action.hooks:
             try:
-                await self.run_hook(live, hook)
+                await self.core.inside.run_hook(live, hook)
             except ComposerError as error:
                 self.core.notice(str(error))
         grace = live.grace if action.grace is None else action.grace
         live.change(kill_at=time.time_ns() + grace)
         if live.plan.state == "paused":
-            self.pause(live, thaw=True)
-        await self.signal(live, process.signal_number(action.signal or live.stop_signal))
-
-    async def signal(self, live: Live, number: int) -> None:
-        """Send a signal to its first process; one that has ended is no error."""
-        try:
-            await self.core.keeper.call("signal", id=live.plan.id, signo=number)
-        except KeeperError:
-            return
-        self.core.tell("kill", live, signal=str(number))
+            self.core.inside.pause(live, thaw=True)
+        await self.core.inside.signal(live, process.signal_number(action.signal or live.stop_signal))
 
     async def kill(self, name: str) -> None:
         live = self.core.live(name)
@@ -324,20 +201,10 @@ class Containers:
                 f"killed: it did not end within {live.grace / 1e9:g} s of {live.stop_signal}; "
                 "`init: true` or another `stop_signal` may help"
             )
-        await self.signal(live, signal.SIGKILL)
+        await self.core.inside.signal(live, signal.SIGKILL)
         with anyio.move_on_after(10):
             while live.plan.alive:
                 await self.core.pulse()
-
-    def pause(self, live: Live, *, thaw: bool) -> None:
-        group = self.group(live)
-        if thaw:
-            group.thaw()
-        else:
-            group.freeze()
-        live.change(state="running" if thaw else "paused")
-        self.core.changed(live)
-        self.core.tell("unpause" if thaw else "pause", live)
 
     async def remove(self, action: act.RemoveContainer) -> None:
         """Everything of it goes; its slot keeps what a successor takes over."""
@@ -360,12 +227,10 @@ class Containers:
             if folder.exists():
                 await anyio.to_thread.run_sync(shutil.rmtree, folder, True)
 
-    # What the keeper tells.
-
     def ended(self, message: Mapping[str, Any]) -> None:
         """A process ended: a container's first one, or one that was run in a container."""
         code = message["code"] if "code" in message else 128 + message["signal"]
-        running = self.running.pop(message["id"], None)
+        running = self.core.inside.running.pop(message["id"], None)
         if running is not None:
             running.code = code
             running.ended.set()
@@ -375,7 +240,7 @@ class Containers:
             self.exited(live, code, message)
 
     def exited(self, live: Live, code: int, message: Mapping[str, Any]) -> None:
-        group = self.group(live)
+        group = self.core.inside.group(live)
         oom = group.oom_kills() > 0 if group.exists() else False
         if oom and code == 137:
             live.reason = "out of memory: killed by the kernel at its memory limit"
@@ -386,7 +251,7 @@ class Containers:
             state="exited", exit_code=code, finished_at=message["time"], oom=oom, kill_at=None, health=None
         )
         live.pid = 0
-        watch = self.watches.pop(live.name, None)
+        watch = self.core.inside.watches.pop(live.name, None)
         if watch is not None:
             watch.cancel()
         self.core.net.forget(live)
@@ -398,12 +263,10 @@ class Containers:
 
     def sweep(self, live: Live) -> None:
         """Its cgroup goes with it."""
-        group = self.group(live)
+        group = self.core.inside.group(live)
         if group.exists():
             group.kill()
             group.remove()
-
-    # After a crash.
 
     async def adopt(self, live: Live, entry: Mapping[str, Any] | None) -> None:
         """Take up a recorded container; `entry` is what the keeper knows of it."""
@@ -429,7 +292,7 @@ class Containers:
                 answer = await self.core.keeper.call("take", name=f"{live.plan.id}/{name}")
                 fds[name] = next(iter(answer["fds"].values()))
             self.core.net.answer(live, service, fds["dns-udp"], fds["dns-tcp"])
-        self.watch_health(live, service)
+        self.core.inside.watch_health(live, service)
 
     async def discard(self, identity: str) -> None:
         """Something the keeper has and nobody recorded, or that never began."""
@@ -438,59 +301,6 @@ class Containers:
         except KeeperError:
             pass
         self.core.forgettable.add(identity)
-
-    # Looking inside.
-
-    def group(self, live: Live) -> cgroup.Group:
-        service = self.core.oneoffs.get(live.name) or self.core.stack.services.get(live.plan.slot.service)
-        parent = (
-            service.cgroup_parent if service else ""
-        ) or f"/composer/{self.core.stack.name or self.core.name}"
-        return cgroup.open(f"/{parent.strip('/')}/{live.plan.id}")
-
-    def stats(self, live: Live) -> dict[str, Any]:
-        return dict(self.group(live).stats())
-
-    def pids(self, live: Live) -> list[int]:
-        return self.group(live).pids()
-
-    # One-offs.
-
-    async def create_oneoff(self, service: Service, overrides: Mapping[str, Any]) -> Live:
-        """A container outside of the plan, made from a service with some fields replaced."""
-        from composer.model.digest import from_json
-
-        changed = {**from_json(Service, {"name": service.name, **overrides["fields"]}).__dict__}
-        mine = service.replace(**{name: changed[name] for name in overrides["fields"]})
-        name = overrides.get("name") or f"{self.core.name}-{service.name}-run-{secrets.token_hex(6)}"
-        if name in self.core.world.containers:
-            raise ComposerError(f"a container named {name} exists already")
-        desired = self.core.loop.desired
-        if desired is None:
-            raise NotFoundError(f"no such service: {service.name}")
-        self.core.oneoffs[name] = mine
-        return await self.make_oneoff(mine, name, desired.image(service))
-
-    async def make_oneoff(self, service: Service, name: str, image: str) -> Live:
-        """A container outside of the plan."""
-        taken = {x.plan.slot.number for x in self.core.world.containers.values() if x.plan.oneoff}
-        number = next(n for n in range(1, len(taken) + 2) if n not in taken)
-        await self.create(
-            act.CreateContainer(
-                because="asked for by run",
-                slot=Slot(service.name, number),
-                name=name,
-                oneoff=True,
-                image=image,
-                image_id="",
-                digests=FrozenMap(),
-                restart=service.restart,
-                networks=(),
-                volumes=(),
-            )
-        )
-        self.core.changed()
-        return self.core.live(name)
 
 
 def attachments(networks: Mapping[str, Any], service: Service) -> dict[str, Attachment]:
@@ -508,25 +318,3 @@ def log_options(core: Core, live: Live, service: Service) -> dict[str, Any]:
 
 def exit_of(exit: Mapping[str, Any]) -> int:
     return int(exit["code"]) if "code" in exit else 128 + int(exit["signal"])
-
-
-def exit_code_of(error: RuntimeStepError) -> int:
-    """Docker's: 127 for a program that is not there, 126 for one that cannot be run, 125 for all else."""
-    if error.step != "exec":
-        return NOT_STARTED
-    return NOT_FOUND if error.errno == 2 else NOT_EXECUTABLE
-
-
-def explained(
-    error: RuntimeStepError, live: Live, service: Service | None, argv: list[str] | None = None
-) -> ComposerError:
-    """The runtime's error as a sentence about the container."""
-    if error.step == "exec":
-        what = (argv or live.command or [""])[0]
-        text = f"{what}: executable file not found in the container" if error.errno == 2 else error.message
-        return ComposerError(f"container {live.name} cannot run {text}")
-    where = f" ({error.path})" if error.path else ""
-    return ComposerError(f"container {live.name}: {error.step}{where}: {error.message}")
-
-
-__all__ = ["Containers", "attachments"]

@@ -30,9 +30,11 @@ from composer.supervisor.containers import Containers
 from composer.supervisor.desires import digests, network_digests
 from composer.supervisor.events import Events
 from composer.supervisor.images import Images
+from composer.supervisor.inside import Inside
 from composer.supervisor.keeperlink import KeeperLink
 from composer.supervisor.loop import Loop
 from composer.supervisor.net import Net
+from composer.supervisor.oneoffs import Oneoffs
 from composer.supervisor.volumes import Volumes
 from composer.supervisor.world import Live, World, live_of, row
 
@@ -50,6 +52,8 @@ class Core:
         self.images = Images(paths, self.world)
         self.volumes = Volumes(paths, self.world)
         self.containers = Containers(self)
+        self.inside = Inside(self)
+        self.oneoff = Oneoffs(self)
         self.loop = Loop(self.world, self.act, self.settle)
         self.record: Record = empty(name)
         self.stack = Stack(name, {})

@@ -41,9 +41,9 @@ async def of_container(core: Core, action: act.ContainerAction) -> None:
         case act.RestartContainer():
             await core.containers.restart(action)
         case act.RunSteps():
-            await core.containers.steps(action)
+            await core.oneoff.steps(action)
         case act.RunHooks():
-            await core.containers.hooks(action)
+            await core.inside.hooks(action)
         case act.StopContainer():
             await core.containers.stop(action)
         case act.KillContainer():

@@ -147,7 +147,7 @@ class Ops:
 
     async def exec(self, request: Request) -> dict[str, Any]:
         live = self.core.live(request.text("container"))
-        running, fds = await self.core.containers.execute(live, request.fields["process"], request.fds)
+        running, fds = await self.core.inside.execute(live, request.fields["process"], request.fds)
         await request.channel.send({"id": request.number, "event": {"pid": running.pid}}, fds)
         for descriptor in fds.values():
             os.close(descriptor)
@@ -157,7 +157,7 @@ class Ops:
         return {"exit": running.code}
 
     async def run(self, request: Request) -> dict[str, Any]:
-        live = await self.core.containers.create_oneoff(
+        live = await self.core.oneoff.create_oneoff(
             self.core.service(request.text("service")), request.fields.get("overrides") or {}
         )
         return {"container": live.name}
@@ -182,12 +182,12 @@ class Ops:
 
     async def signal(self, request: Request) -> dict[str, Any]:
         for name in request.fields.get("containers") or ():
-            await self.core.containers.signal(self.core.live(name), int(request.fields["signo"]))
+            await self.core.inside.signal(self.core.live(name), int(request.fields["signo"]))
         return {}
 
     async def pause(self, request: Request) -> dict[str, Any]:
         for name in request.fields.get("containers") or ():
-            self.core.containers.pause(self.core.live(name), thaw=bool(request.fields.get("thaw")))
+            self.core.inside.pause(self.core.live(name), thaw=bool(request.fields.get("thaw")))
         return {}
 
     async def events(self, request: Request) -> dict[str, Any]:
@@ -231,11 +231,11 @@ class Ops:
 
     async def stats(self, request: Request) -> dict[str, Any]:
         lives = [live for live in self.core.world.containers.values() if live.plan.alive]
-        return {"time": time.time_ns(), "stats": {x.name: self.core.containers.stats(x) for x in lives}}
+        return {"time": time.time_ns(), "stats": {x.name: self.core.inside.stats(x) for x in lives}}
 
     async def top(self, request: Request) -> dict[str, Any]:
         lives = [live for live in self.core.world.containers.values() if live.plan.alive]
-        return {"pids": {live.name: self.core.containers.pids(live) for live in lives}}
+        return {"pids": {live.name: self.core.inside.pids(live) for live in lives}}
 
     async def quit(self, request: Request) -> dict[str, Any]:
         if not self.core.idle:

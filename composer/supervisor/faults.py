@@ -1,0 +1,25 @@
+"""Failed starts: their exit codes, as Docker has them, and their sentences. Pure."""
+
+from __future__ import annotations
+
+from composer.errors import ComposerError, RuntimeStepError
+from composer.supervisor.world import Live
+
+NOT_FOUND, NOT_EXECUTABLE, NOT_STARTED = 127, 126, 125
+
+
+def exit_code_of(error: RuntimeStepError) -> int:
+    """Docker's: 127 for a program that is not there, 126 for one that cannot be run, 125 for all else."""
+    if error.step != "exec":
+        return NOT_STARTED
+    return NOT_FOUND if error.errno == 2 else NOT_EXECUTABLE
+
+
+def explained(error: RuntimeStepError, live: Live, argv: list[str] | None = None) -> ComposerError:
+    """The runtime's error as a sentence about the container."""
+    if error.step == "exec":
+        what = (argv or live.command or [""])[0]
+        text = f"{what}: executable file not found in the container" if error.errno == 2 else error.message
+        return ComposerError(f"container {live.name} cannot run {text}")
+    where = f" ({error.path})" if error.path else ""
+    return ComposerError(f"container {live.name}: {error.step}{where}: {error.message}")
