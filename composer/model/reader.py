@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from composer.errors import Complaint, Place, StackFileError
-from composer.model import extends, fields, include, interpolate, merge
+from composer.model import extends, fields, include, interpolate, merge, schema
 from composer.model.kinds import Misfit
 from composer.model.origins import Layer, Origins
 from composer.model.paths import Base
 from composer.model.tree import Document, Path, Source
 
 Findings = Sequence[tuple[Path, str, str | None]]
-SCHEMA: Callable[[dict[str, Any]], Findings] | None = None
 
 
 class Files(Protocol):
@@ -198,8 +197,8 @@ def copied(value: Any) -> Any:
 def long_form(reading: Reading, tree: dict[str, Any], *, judged: bool) -> dict[str, Any]:
     """Duplicates out, schema, short forms to long ones, duplicates out again: long forms may reveal some."""
     _transform(reading, tree, "unique")
-    if judged and SCHEMA:
-        judge(reading, tree, SCHEMA(tree))
+    if judged:
+        judge(reading, tree, schema.check(tree))
     _transform(reading, tree, "normal")
     _transform(reading, tree, "unique")
     return tree
