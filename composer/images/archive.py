@@ -1,4 +1,4 @@
-"""Images in files: save, load, import, commit. K.
+"""Images in files: save and load. K.
 
 Docker's archive: `manifest.json` names a configuration and the layers of each image. The OCI archive: a tar
 of an OCI layout. Many are both, and then the OCI part is taken, because it keeps the digests. An archive is
@@ -7,39 +7,31 @@ read once, so it may come from a pipe.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import posixpath
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from composer.errors import ImageError, NotFoundError
 from composer.images import config as formats
 from composer.images import tar
-from composer.images.changes import changed
-from composer.images.config import Descriptor, ImageConfig, Manifest
-from composer.images.diff import header, pack
+from composer.images.config import Descriptor
+from composer.images.diff import header
 from composer.images.image import Image, Progress
+from composer.images.intake import COMPRESSIONS, layer_type, take_layer, write_manifest
 from composer.images.layout import Layout
 from composer.images.reference import Reference, parse
-from composer.images.stream import CHUNK, Ahead, decompressed
+from composer.images.stream import Ahead, decompressed
 from composer.images.unpacked import Unpacked
 
 if TYPE_CHECKING:
-    from backports.zstd import ZstdCompressor
-
-    from composer.images.layers import Facts
     from composer.images.store import Entry, Report, Store
 
 CONTAINERD_NAME = "io.containerd.image.name"
 MAX_FILES = 10_000
 _AT_ONCE = 2  # layers unpacked side by side; more only seek more
-_COMPRESSIONS = {b"\x1f\x8b": "+gzip", b"\x28\xb5\x2f\xfd": "+zstd"}
-_ZSTD_LEVEL = 1
 
 
 # Writing
@@ -176,7 +168,7 @@ def _spool(layout: Layout, unpacked: Unpacked, source: BinaryIO, report: Report)
                 start = next(pieces, memoryview(b""))
                 keep = name.startswith("blobs/")  # its digest is part of the archive
                 if _is_layer(start):
-                    files[name], _ = _take_layer(layout, unpacked, chain((start,), pieces), keep=keep)
+                    files[name], _ = take_layer(layout, unpacked, chain((start,), pieces), keep=keep)
                 else:
                     files[name] = _take_file(layout, chain((start,), pieces))
                 report(Progress(files[name]["digest"], "unpacking", member.stored, member.stored))
@@ -194,7 +186,7 @@ def _spool(layout: Layout, unpacked: Unpacked, source: BinaryIO, report: Report)
 
 def _is_layer(start: memoryview) -> bool:
     """Whether a file that begins so can only be a layer."""
-    return bytes(start[257:262]) == b"ustar" or bytes(start[:4]).startswith(tuple(_COMPRESSIONS))
+    return bytes(start[257:262]) == b"ustar" or bytes(start[:4]).startswith(tuple(COMPRESSIONS))
 
 
 def _take_file(layout: Layout, pieces: Iterable[memoryview]) -> Descriptor:
@@ -202,38 +194,6 @@ def _take_file(layout: Layout, pieces: Iterable[memoryview]) -> Descriptor:
         for view in pieces:
             blob.write(view)
         return blob.finish("")
-
-
-def _take_layer(
-    layout: Layout, unpacked: Unpacked, pieces: Iterable[memoryview], *, keep: bool
-) -> tuple[Descriptor, Facts]:
-    """Store and unpack a layer in one pass.
-
-    A plain one is stored compressed, unless its bytes are to be kept.
-    """
-    source = iter(pieces)
-    start = next(source, memoryview(b""))
-    kind = next((end for magic, end in _COMPRESSIONS.items() if bytes(start[:4]).startswith(magic)), "")
-    compressor = None if keep or kind else compression()
-    with layout.scratch() as blob:
-
-        def read(_: int) -> bytes:
-            nonlocal start
-            data, start = bytes(start or next(source, memoryview(b""))), memoryview(b"")
-            blob.write(compressor.compress(data) if compressor else data)
-            return data
-
-        facts = unpacked.fresh(read)
-        if compressor:
-            blob.write(compressor.flush())
-        return blob.finish(formats.OCI_LAYER + ("+zstd" if compressor else kind)), facts
-
-
-def compression() -> ZstdCompressor:
-    """How layers made here are stored: fast, and a quarter of the size."""
-    from backports.zstd import ZstdCompressor
-
-    return ZstdCompressor(level=_ZSTD_LEVEL)
 
 
 def _read(layout: Layout, files: dict[str, Descriptor], name: Any) -> bytes:
@@ -309,26 +269,12 @@ def _from_docker(layout: Layout, files: dict[str, Descriptor]) -> list[tuple[Des
             layer = files[posixpath.normpath(name)]
             layers.append(
                 Descriptor(
-                    mediaType=_layer_type(layout, layer["digest"]), digest=layer["digest"], size=layer["size"]
+                    mediaType=layer_type(layout, layer["digest"]), digest=layer["digest"], size=layer["size"]
                 )
             )
         descriptor = write_manifest(layout, layout.write(data, formats.OCI_CONFIG), layers)
         found.append((descriptor, [parse(str(tag)) for tag in image.get("RepoTags") or ()]))
     return found
-
-
-def _layer_type(layout: Layout, digest: str) -> str:
-    with layout.path(digest).open("rb") as blob:
-        start = blob.read(4)
-    return formats.OCI_LAYER + next(
-        (end for magic, end in _COMPRESSIONS.items() if start.startswith(magic)), ""
-    )
-
-
-def write_manifest(layout: Layout, config: Descriptor, layers: list[Descriptor]) -> Descriptor:
-    """Store the manifest of an image."""
-    manifest = Manifest(schemaVersion=2, mediaType=formats.OCI_MANIFEST, config=config, layers=layers)
-    return layout.write(json.dumps(manifest, separators=(",", ":")).encode(), formats.OCI_MANIFEST)
 
 
 def _add(store: Store, descriptor: Descriptor, names: list[Reference], report: Report) -> list[Image]:
@@ -339,95 +285,3 @@ def _add(store: Store, descriptor: Descriptor, names: list[Reference], report: R
         for done in [pool.submit(store.unpack, layer, diff_id, report) for layer, diff_id in work]:
             done.result()
     return [store.add(descriptor, name, report=report) for name in (names or (None,))]
-
-
-# Making
-
-
-def import_(
-    store: Store, source: BinaryIO, name: Reference | None, changes: tuple[str, ...], message: str
-) -> Image:
-    """See Store.import_. One pass: the bytes are kept while they are unpacked."""
-    with store.layout.adding():
-        chunks = iter(lambda: memoryview(source.read(CHUNK)), b"")
-        layer, facts = _take_layer(store.layout, store.unpacked, chunks, keep=False)
-        here, now = formats.platform(), _now()
-        config = ImageConfig(
-            architecture=here.architecture,
-            os=here.os,
-            created=now,
-            config={},
-            rootfs={"type": "layers", "diff_ids": [facts.diff_id]},
-            history=[{"created": now, "comment": message or "Imported from an archive"}],
-        )
-        if here.variant:
-            config["variant"] = here.variant
-        return write_image(store, changed(config, changes), [layer], name)
-
-
-def commit(
-    store: Store,
-    base: Image,
-    upper: Path,
-    name: Reference | None,
-    changes: tuple[str, ...],
-    message: str,
-    author: str,
-) -> Image:
-    """See Store.commit."""
-    with store.layout.adding():
-        entry = store.entry(base.id)
-        if entry is None:
-            raise ImageError(
-                f"the image {base.id} has no layers that could be kept", hint="build on another image"
-            )
-        manifest, config = store.manifest(entry), store.config(entry)
-        layer, diff_id = add_layer(store, upper)
-        now = _now()
-        config["created"] = now
-        config["rootfs"]["diff_ids"].append(diff_id)
-        step: formats.History = {"created": now, "created_by": "composer commit"}
-        if author:
-            config["author"] = step["author"] = author
-        if message:
-            step["comment"] = message
-        config["history"] = [*(config.get("history") or []), step]
-        return write_image(store, changed(config, changes), [*manifest["layers"], layer], name)
-
-
-def add_layer(
-    store: Store, upper: Path, *, epoch: int | None = None, move: bool = False
-) -> tuple[Descriptor, str]:
-    """Store the upper directory of an overlay as a layer; its descriptor and diff id.
-
-    With `move` the directory itself becomes the unpacked layer. Call it while `adding`.
-    """
-    plain, size = hashlib.sha256(), 0
-    compressor = compression()
-    with store.layout.scratch() as blob:
-
-        def write(data: bytes) -> None:
-            nonlocal size
-            plain.update(data)
-            size += len(data)
-            blob.write(compressor.compress(data))
-
-        pack(upper, write, epoch=epoch)
-        blob.write(compressor.flush())
-        layer = blob.finish(f"{formats.OCI_LAYER}+zstd")
-    diff_id = f"sha256:{plain.hexdigest()}"
-    if move:
-        store.unpacked.adopt(diff_id, upper, size)
-    else:
-        store.unpack(layer, diff_id)
-    return layer, diff_id
-
-
-def write_image(store: Store, config: ImageConfig, layers: list[Descriptor], name: Reference | None) -> Image:
-    """Store the configuration and the manifest of an image whose layers are stored, and name it."""
-    data = json.dumps(config, separators=(",", ":")).encode()
-    return store.add(write_manifest(store.layout, store.layout.write(data, formats.OCI_CONFIG), layers), name)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from composer.errors import ImageError
 from composer.images.layers import OPAQUE, WHITEOUT, overlay_prefix
 from composer.images.stream import CHUNK
 from composer.images.tar import BLOCK
@@ -21,6 +22,8 @@ from composer.images.tar import BLOCK
 Write = Callable[[bytes], object]
 
 _KEPT = ("user.", "system.posix_acl_", "security.capability")
+_ELSEWHERE = (".redirect", ".metacopy")
+_OFF = "mount it with redirect_dir=off,metacopy=off"
 _OCTAL_SIZE = 1 << 33  # what eleven octal digits hold
 _OCTAL_ID = 1 << 21
 
@@ -203,6 +206,8 @@ def _xattrs(file: int | bytes) -> dict[bytes, bytes]:
     except OSError:
         return kept  # this file system has none
     for name in names:
+        if name.endswith(_ELSEWHERE) and name.startswith(("trusted.overlay.", "user.overlay.")):
+            raise ImageError("the overlay keeps a part of its upper directory in its lower ones", hint=_OFF)
         if name.startswith(_KEPT) and not name.startswith("user.overlay."):
             kept[os.fsencode(name)] = os.getxattr(file, name, follow_symlinks=follow)
     return kept

@@ -301,7 +301,7 @@ class Store:
         self, source: BinaryIO, name: str | None = None, *, changes: Iterable[str] = (), message: str = ""
     ) -> Image:
         """Make an image of one layer from an archive of a root file system."""
-        from composer.images.archive import import_
+        from composer.images.make import import_
 
         return import_(self, source, parse(name) if name else None, tuple(changes), message)
 
@@ -316,7 +316,7 @@ class Store:
         author: str = "",
     ) -> Image:
         """Make an image from `base` and the upper directory of a container's overlay, which is only read."""
-        from composer.images.archive import commit
+        from composer.images.make import commit
 
         return commit(self, base, upper, parse(name) if name else None, tuple(changes), message, author)
 

@@ -16,10 +16,10 @@ import pytest
 
 from composer.errors import ConflictError, ImageError, NotFoundError
 from composer.images import config as formats
-from composer.images.archive import add_layer, write_image
 from composer.images.config import Descriptor, ImageConfig
 from composer.images.diff import header
 from composer.images.image import Image
+from composer.images.intake import add_layer, write_image
 from composer.images.reference import parse
 from composer.images.store import Store
 from composer.layered import Layered
