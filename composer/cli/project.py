@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from functools import cached_property
@@ -29,6 +30,7 @@ Stamp = list[int] | None
 VOLATILE = frozenset(("_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "RANDOM"))
 """Variables that differ from command to command. A stack file that uses one is loaded anew each time."""
 MOST_KEPT = 50
+FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 INPUT_OPTIONS = ("file", "project_name", "project_directory", "profile", "env_file", "all_resources")
 
 
@@ -102,6 +104,30 @@ def code_stamp() -> int:
 def given_name(options: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:
     """The stack's name when it is said outside of the files."""
     return options.get("project_name") or environment.get("COMPOSE_PROJECT_NAME") or None
+
+
+def likely_name(options: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:
+    """The stack's name at a glance: said outside, else by the first file's `name:`, else by its folder.
+
+    Right nearly always, and only used to start early what would be started anyway.
+    """
+    given = given_name(options, environment)
+    if given:
+        return given
+    files = options.get("file") or environment.get("COMPOSE_FILE", "").split(":")[:1]
+    folder = Path(options.get("project_directory") or ".").absolute()
+    candidates = [Path(files[0])] if files and files[0] else [folder / name for name in FILE_NAMES]
+    for path in candidates:
+        try:
+            text = path.read_bytes()
+        except OSError:
+            continue
+        found = re.search(rb"^name:[ \t]*([a-z0-9][a-z0-9_-]*)[ \t]*$", text, re.MULTILINE)
+        if found:
+            return found[1].decode()
+        home = folder if options.get("project_directory") else path.absolute().parent
+        return re.sub(r"[^a-z0-9_-]", "", home.name.lower()).lstrip("_-") or None
+    return None
 
 
 def load_project(options: Mapping[str, Any], environment: Mapping[str, str], paths: Paths) -> Project:

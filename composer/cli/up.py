@@ -62,6 +62,8 @@ ABORTS = ("abort_on_container_exit", "abort_on_container_failure", "exit_code_fr
 def run(context: Context, *, service: list[str], **flags: Any) -> int:
     detached = flags["detach"] or flags["wait"] or flags["no_start"] or context.dry_run
     check_flags(flags, detached)
+    if not context.dry_run:
+        start_early(context)
     wish.check_identity(context)
     wish.check_services(context, service)
     warn(context)
@@ -78,6 +80,22 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
         wait_timeout=flags["wait_timeout"],
         dry_run=context.dry_run,
     )
+
+
+def start_early(context: Context) -> None:
+    """Start the supervisor before the files are read: it is ready when they are.
+
+    If they turn out to be wrong, it finds nothing to do and leaves again.
+    """
+    from composer.cli.client import start_keeper
+    from composer.cli.project import likely_name
+
+    name = likely_name(context.options, context.environment)
+    if name:
+        try:
+            start_keeper(context.paths.stack(name))
+        except OSError:
+            return  # told when it is started for good
 
 
 def check_flags(flags: dict[str, Any], detached: bool) -> None:

@@ -231,6 +231,11 @@ class Core:
         """End the keeper, and with it this process."""
         self.save()
         await self.keeper.call("quit", kill=True)
+        if not self.record["digest"] and not self.world.containers:
+            # Somebody started early and then had nothing to ask for.
+            shutil.rmtree(self.here.run, ignore_errors=True)
+            if self.here.state.is_dir() and not any(self.here.state.iterdir()):
+                self.here.state.rmdir()
         self.loop.ended = True
         self.loop.wake()
         self.tasks.cancel_scope.cancel()
