@@ -70,10 +70,17 @@ def _hide(_: Job) -> None:
 
 
 def _enter_cgroup(job: Job) -> None:
-    if job.linux.get("cgroupsPath"):
-        group = cgroup.open(job.linux["cgroupsPath"])
-        group.enter(cloned=True)
-        job.unified = stage.unified_of(group)
+    path = job.linux.get("cgroupsPath")
+    if not path:
+        return
+    if cgroup.layout().kind == "v2":
+        # A container that manages groups of its own has moved below the one it was started in, which may
+        # then hold no processes, cgroups(7).
+        with open(f"/proc/{job.pid}/cgroup") as groups:
+            path = groups.read().strip().partition("::")[2]
+    group = cgroup.open(path)
+    group.enter(cloned=True)
+    job.unified = stage.unified_of(group)
 
 
 def _prepare_process(job: Job) -> None:

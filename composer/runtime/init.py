@@ -102,6 +102,11 @@ def _own_proc(job: Job) -> None:
         job.proc = mounts.new_filesystem("proc", "proc", (), "proc")
 
 
+def _init_program(job: Job) -> None:
+    if initproc.wanted(job.spec):
+        job.init = initproc.prepare()
+
+
 def _sysctl(job: Job) -> None:
     sysctl.apply(job.proc, job.linux.get("sysctl") or {}, job.namespaces.has)
 
@@ -142,7 +147,7 @@ def _program(job: Job) -> None:
     seccomp = job.linux.get("seccomp") or {}
     launch = Launch(job.process, seccomp, job.program, job.proc, job.terminal, job.preserve)
     if initproc.wanted(job.spec):
-        initproc.run(launch.run)
+        initproc.run(launch.run, job.init)
     else:
         launch.run()
 
@@ -160,6 +165,7 @@ STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
     ("hooks", _runtime_hooks),
     ("createContainer hook", _container_hooks),
     ("procfs", _own_proc),
+    ("init", _init_program),
     ("sysctl", _sysctl),
     ("masked paths", _masked_paths),
     ("read-only paths", _readonly_paths),

@@ -49,7 +49,7 @@ MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 17, 1 << 18, 1 << 19, 1 <<
 MNT_DETACH = 2
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_CAPBSET_DROP = 1, 4, 8, 24
-PR_SET_NAME, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 15, 36, 38, 47
+PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
 KEYCTL_JOIN_SESSION_KEYRING = 1
 CLOSE_RANGE_CLOEXEC = 4
 
@@ -105,11 +105,6 @@ def setns(descriptor: int, flags: int, path: str | None = None) -> None:
 
 def prctl(option: int, *args: int) -> int:
     return _check(_libc.prctl(option, *(ctypes.c_ulong(value) for value in (*args, 0, 0, 0, 0)[:4])))
-
-
-def set_name(name: str) -> None:
-    """What ps(1) shows, at most 15 bytes."""
-    _check(_libc.prctl(PR_SET_NAME, name.encode()[:15]))
 
 
 def capget() -> tuple[int, int, int]:

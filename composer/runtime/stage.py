@@ -49,11 +49,13 @@ class Job:
         self.namespaces = Namespaces.of(self.linux.get("namespaces") or ())
         self.operations: list[mounts.Operation] = []
         self.group: cgroup.Group | None = None
+        self.unified = -1
         self.root = Root(-1)
         self.joined: list[tuple[str, int]] = []
         self.userns: dict[str, int] = {}  # text of the mappings → descriptor
         self.proc = -1  # a procfs nobody else can reach
         self.terminal = -1
+        self.init = -1  # the program of pid 1, if it is ours
 
     def mapped(self, uids: Any, gids: Any) -> int:
         """The user namespace with these mappings; made once."""
@@ -130,6 +132,7 @@ def _enter_cgroup(job: Job) -> None:
     job.group = cgroup.open(path)
     job.group.create(resources)
     job.group.enter(cloned=True)
+    job.unified = unified_of(job.group)
 
 
 def _prepare_process(job: Job) -> None:
@@ -191,11 +194,12 @@ STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
 def run(job: Job, body: Callable[[Job], None]) -> None:
     """All steps, then `body` in the container's process."""
     run_steps(STEPS, job)
-    spawn(job.line, job.namespaces.clone_flags, unified_of(job.group), job.process, lambda: body(job))
+    spawn(job.line, job.namespaces.clone_flags, job.unified, job.process, lambda: body(job))
 
 
-def unified_of(group: cgroup.Group | None) -> int:
-    return os.open(group.unified, os.O_RDONLY | os.O_CLOEXEC) if group and group.unified else -1
+def unified_of(group: cgroup.Group) -> int:
+    """The group's directory in cgroup v2, to clone into, or -1. Other namespaces do not see its path."""
+    return os.open(group.unified, os.O_RDONLY | os.O_CLOEXEC) if group.unified else -1
 
 
 def spawn(
