@@ -94,7 +94,7 @@ def _save_docker(store: Store, entries: list[Entry], out: BinaryIO) -> None:
             identity, {"Config": f"{_digits(identity)}.json", "RepoTags": [], "Layers": names}
         )
         if name := entry["annotations"].get("org.opencontainers.image.ref.name"):
-            tags["RepoTags"].append(parse(name).familiar)
+            tags["RepoTags"].append(name)  # in full: podman takes short ones for its own
         if identity not in written:
             written.add(identity)
             _copy_blob(store.layout, identity, f"{_digits(identity)}.json", out)
