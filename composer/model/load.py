@@ -1,6 +1,6 @@
 """Files to a Stack: the stages, in order. Pure but for `Files`, which is passed in.
 
-`read` gives the merged tree, `finish` the normal form that `config` prints, `load` everything.
+`resolve` gives the tree that `config` prints, `load` the typed stack too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from composer.errors import Complaint, Place, StackFileError
 from composer.model import check, env_files, fields, interpolate, normalise, output, profiles, reader
 from composer.model.dotenv import parse
-from composer.model.kinds import OMIT, Misfit, nearest
+from composer.model.kinds import OMIT, Misfit, nearest, raw
 from composer.model.paths import Base
 from composer.model.reader import Files as Files
 from composer.model.reader import Reading, Switches
@@ -48,7 +48,9 @@ class Request(Value):
 
 
 class VariableUse(Value):
-    """A variable that the files use. `value` None: not set. `origin`: environment, env file, default, ""."""
+    """A variable that the files use. `value` None: it has none. `origin`: `environment`, the env file that
+    says it, `default` when what the stack file says counts, or "".
+    """
 
     name: str
     value: str | None
@@ -58,19 +60,37 @@ class VariableUse(Value):
     origin: str
 
 
-class Loaded(Value):
-    stack: Stack
+class Resolved(Value):
     config: dict[str, Any]
+    """What `config` prints."""
     warnings: tuple[Complaint, ...]
     variables: tuple[VariableUse, ...]
     sources: tuple[str, ...]
     """Every file that was read; the same bytes there and the same request give the same answer."""
     environment: Mapping[str, str]
     """The variables that were there for interpolation."""
+    name_given: bool
+
+
+class Loaded(Resolved):
+    stack: Stack
 
 
 def load(request: Request, files: Files, stdin: bytes | None = None) -> Loaded:
     """The stack. StackFileError: with every complaint that one pass can find."""
+    resolved = resolve(request, files, stdin)
+    stack = typed(
+        resolved.config,
+        working_dir=request.project_directory,
+        files=request.files,
+        name_given=resolved.name_given,
+        environment=resolved.environment,
+    )
+    return Loaded(**resolved.__dict__, stack=stack)
+
+
+def resolve(request: Request, files: Files, stdin: bytes | None = None) -> Resolved:
+    """The files as one tree. StackFileError: with every complaint that one pass can find."""
     switches = Switches(
         interpolate=not request.no_interpolate,
         normalize=not request.no_normalize,
@@ -81,39 +101,40 @@ def load(request: Request, files: Files, stdin: bytes | None = None) -> Loaded:
     reading = Reading(files, stdin, switches, request.environment.get("HOME", ""))
     if not request.files:
         raise StackFileError([Complaint("no stack file was given")])
-    environment = variables(reading, request)
+    told_by = env_file_variables(reading, request)
+    environment = {**{name: value for name, (value, _) in told_by.items()}, **request.environment}
     name, given = project_name(reading, request, environment)
     environment["COMPOSE_PROJECT_NAME"] = name
     base = Base(request.project_directory, reading.home)
     tree = reader.merged(reading, request.files, environment, base)
     if not tree:
         raise StackFileError([Complaint("the stack file is empty", Place(request.files[0]))])
-    config = finish(reading, tree, name, environment, base, request)
-    stack = typed(
-        config,
-        working_dir=request.project_directory,
-        files=request.files,
-        name_given=given,
-        environment=environment,
+    if switches.interpolate:
+        config = finish(reading, tree, name, environment, base, request)
+    else:
+        config = as_written(reading, tree, name, environment, base)
+    origins = {name: file for name, (_, file) in told_by.items()} | dict.fromkeys(
+        request.environment, "environment"
     )
-    return Loaded(
-        stack,
+    return Resolved(
         config,
         tuple(reading.warnings),
-        tuple(_variable_uses(reading, request)),
+        tuple(_variable_uses(reading, origins)),
         tuple(reading.read_files),
         environment,
+        given,
     )
 
 
-def variables(reading: Reading, request: Request) -> dict[str, str]:
-    """The process's environment over the env files, later files over earlier ones."""
-    found: dict[str, str] = {}
+def env_file_variables(reading: Reading, request: Request) -> dict[str, tuple[str, str]]:
+    """What the env files say, and which of them says it; later files win."""
+    found: dict[str, tuple[str, str]] = {}
     for file in request.env_files:
         text = reading.bytes(file).decode("utf-8", "replace")
-        own = parse(text, {**found, **request.environment}.get, file)
-        found |= {key: value for key, value in own.items() if value is not None}
-    return {**found, **request.environment}
+        known = {**{name: value for name, (value, _) in found.items()}, **request.environment}
+        own = parse(text, known.get, file)
+        found |= {key: (value, file) for key, value in own.items() if value is not None}
+    return found
 
 
 def project_name(reading: Reading, request: Request, environment: Mapping[str, str]) -> tuple[str, bool]:
@@ -206,6 +227,20 @@ def finish(
     return config
 
 
+def as_written(
+    reading: Reading, tree: dict[str, Any], name: str, environment: Mapping[str, str], base: Base
+) -> dict[str, Any]:
+    """The merged tree with its variables in place, everything that is declared included, keys sorted."""
+    if reading.switches.paths:
+        reader.full_paths(tree, base)
+    if reading.switches.normalize:
+        normalise.normalise(tree, name, environment)
+    tree.pop("version", None)
+    reading.raise_if_wrong()
+    config: dict[str, Any] = raw(tree)
+    return config
+
+
 def _drop_unselected(services: dict[str, Any]) -> None:
     """Dependencies on services that were not selected are no dependencies."""
     for service in services.values():
@@ -216,14 +251,14 @@ def _drop_unselected(services: dict[str, Any]) -> None:
                 del service["depends_on"]
 
 
-def _variable_uses(reading: Reading, request: Request) -> list[VariableUse]:
+def _variable_uses(reading: Reading, origins: Mapping[str, str]) -> list[VariableUse]:
     uses = []
     for name in sorted(reading.used):
         variable, environment = reading.used[name]
         value = environment.get(name)
-        if value is None:
-            origin = "default" if variable.default else ""
+        if value is not None:
+            origin = origins.get(name, "env file of an included file")
         else:
-            origin = "environment" if name in request.environment else "env file"
+            origin = "default" if variable.default else ""
         uses.append(VariableUse(name, value, variable.default, variable.alternate, variable.required, origin))
     return uses
