@@ -5,6 +5,7 @@ them.
 from __future__ import annotations
 
 import errno
+import hashlib
 import ipaddress
 import socket
 from collections.abc import Iterable, Sequence
@@ -181,8 +182,6 @@ def host_name(endpoint: Endpoint) -> str:
     """The host's end of the pair. By pid and interface, so a container that is still dying keeps no name
     away.
     """
-    import hashlib
-
     return (
         "cv" + hashlib.sha256(f"{endpoint.pid}/{endpoint.interface}/{endpoint.mac}".encode()).hexdigest()[:12]
     )

@@ -7,7 +7,7 @@ Everything is idempotent, so whatever a crash left half done is finished by the 
 from __future__ import annotations
 
 import errno
-import secrets
+import os
 import socket
 from collections.abc import Callable, Iterable
 
@@ -133,7 +133,7 @@ def remove_networks(paths: Paths, records: Iterable[NetworkRecord]) -> None:
                 )
         found = links.find(host, [record.link for record in records if record.driver == "bridge"])
         if found:
-            group = secrets.randbits(31) | 1
+            group = int.from_bytes(os.urandom(4)) | 1
             moves = [links.set_group(link.index, group) for link in found.values()]
             host.request([*moves, links.delete_group(group)], forgive=(errno.ENODEV,))
     for record in records:

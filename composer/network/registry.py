@@ -10,8 +10,9 @@ recreate. Nothing of the kernel enters here, except that new subnets avoid the r
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+import os
 import re
-import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -77,7 +78,15 @@ def _file(paths: Paths, name: str) -> Path:
 
 
 def find(paths: Paths, name: str) -> NetworkRecord | None:
-    value = read_json(_file(paths, name))
+    return _read(_file(paths, name))
+
+
+def _read(path: Path) -> NetworkRecord | None:
+    """A file that a power cut left empty is as good as none."""
+    try:
+        value = read_json(path)
+    except ValueError:
+        return None
     return None if value is None else _from_json(value)
 
 
@@ -96,8 +105,8 @@ def networks(paths: Paths) -> list[NetworkRecord]:
     """All networks, by name."""
     if not paths.networks.is_dir():
         return []
-    values = (read_json(path) for path in sorted(paths.networks.glob("[!.]*.json")))
-    return [_from_json(value) for value in values if value is not None]
+    found = map(_read, sorted(paths.networks.glob("[!.]*.json")))
+    return [record for record in found if record is not None]
 
 
 def create(paths: Paths, owner: str, network: Network, routes: Iterable[str]) -> NetworkRecord:
@@ -107,7 +116,7 @@ def create(paths: Paths, owner: str, network: Network, routes: Iterable[str]) ->
         if (there := find(paths, network.name)) is not None:
             return there
         others = networks(paths)
-        identity = secrets.token_hex(32)
+        identity = os.urandom(32).hex()
         in_use = {pool.subnet: other.name for other in others for pool in other.pools}
         chosen: tuple[Pool, ...] = ()
         if options.has_addresses:
@@ -132,13 +141,12 @@ def create(paths: Paths, owner: str, network: Network, routes: Iterable[str]) ->
         if taken:
             raise ConflictError(f"network {taken} already uses the bridge name {record.link}")
         paths.networks.mkdir(parents=True, exist_ok=True)
-        write_json(_file(paths, record.name), _to_json(record))
+        # A stack's network is made anew if a power cut takes it away; what people made themselves must last.
+        write_json(_file(paths, record.name), _to_json(record), durable=not owner)
         return record
 
 
 def _refuse_overlap(name: str, chosen: Iterable[Pool], in_use: Mapping[str, str]) -> None:
-    import ipaddress
-
     for pool in chosen:
         subnet = ipaddress.ip_network(pool.subnet)
         for other, owner in in_use.items():
@@ -179,8 +187,6 @@ def drift(record: NetworkRecord, network: Network) -> list[str]:
 
 
 def _canonical(subnet: str) -> str:
-    import ipaddress
-
     return str(ipaddress.ip_network(subnet, strict=False))
 
 

@@ -169,6 +169,13 @@ def test_damaged_leases_are_as_good_as_none(paths: Paths) -> None:
     assert addresses(paths, record, "demo/a") == ["172.17.0.2/16"]
 
 
+def test_a_damaged_record_is_as_good_as_none(paths: Paths) -> None:
+    make(paths)
+    (paths.networks / "demo_front.json").write_bytes(b"")
+    assert registry.networks(paths) == []
+    assert make(paths).owner == "demo"
+
+
 def _race(paths: Paths, worker: int, out: multiprocessing.Queue[tuple[str, list[str]]]) -> None:
     record = make(paths, f"net{worker}")
     shared = make(paths, "shared", owner="")
