@@ -18,6 +18,7 @@ from composer.errors import ImageError
 from composer.images.layers import OPAQUE, WHITEOUT, overlay_prefix
 from composer.images.stream import CHUNK
 from composer.images.tar import BLOCK
+from composer.layered import Layered, Node
 
 Write = Callable[[bytes], object]
 
@@ -50,8 +51,28 @@ class _Packer:
             self._walk(directory, b"")
         finally:
             os.close(directory)
+        self.finish()
+
+    def finish(self) -> None:
         self._write(bytes(2 * BLOCK))
         self._out(b"".join(self._pending))
+
+    def tree(self, tree: Layered, node: Node) -> None:
+        """The content of a directory of a layered tree."""
+        for child in tree.children(node):
+            path = os.fsencode(child.path.lstrip("/"))
+            above, _, name = child.places[0].rpartition("/")
+            directory = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if child.is_directory:
+                    by_name = os.fsencode(f"/proc/self/fd/{directory}/{name}")
+                    self._entry(path + b"/", "5", child.status, xattrs=_xattrs(by_name))
+                else:
+                    self._file(directory, os.fsencode(name), path, child.status)
+            finally:
+                os.close(directory)
+            if child.is_directory:
+                self.tree(tree, child)
 
     def _write(self, data: bytes) -> None:
         """Gather headers and small files: who hashes and compresses wants large pieces."""
@@ -220,12 +241,21 @@ def _is_opaque(directory: int) -> bool:
         return False
 
 
-def entries(root: Path) -> Iterator[tuple[str, str]]:
-    """What an overlay's upper directory says was done to it: ("A" or "D", path); `A` is added or changed."""
-    for directory, folders, files in os.walk(root):
-        below = Path(directory).relative_to(root)
-        folders.sort()
-        for name in sorted((*folders, *files)):
-            status = os.lstat(Path(directory, name))
-            gone = stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-            yield "D" if gone else "A", f"/{below / name}"
+def changes(upper: Path, below: Layered) -> Iterator[tuple[str, str]]:
+    """What an overlay's upper directory says was done: ("A"dded, "C"hanged or "D"eleted, path), sorted."""
+    for place in sorted(upper.rglob("*")):
+        path, status = f"/{place.relative_to(upper)}", place.lstat()
+        known = below.find(path, follow=False)
+        gone = stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+        if known is not None or not gone:
+            yield "D" if gone else "C" if known is not None else "A", path
+
+
+def export(tree: Layered, write: Write) -> None:
+    """Write the archive of a whole root file system, whiteouts applied.
+
+    Its layers must not change meanwhile.
+    """
+    packer = _Packer(Path("/"), write, None, whiteouts=False)
+    packer.tree(tree, tree.root)
+    packer.finish()

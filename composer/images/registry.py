@@ -24,6 +24,7 @@ from composer.errors import RegistryError
 from composer.images.auth import Credentials
 from composer.images.config import INDEXES, MANIFESTS, MAX_DOCUMENT, Descriptor
 from composer.images.layout import digest_of, short
+from composer.images.reference import is_digest
 from composer.images.registries import Endpoint, Registries, certificates
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 15.0, 60.0  # seconds
@@ -72,6 +73,15 @@ class Registry:
                     raise RegistryError(f"{self.endpoint.host} sends a manifest without end")
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
         return bytes(data), kind
+
+    def digest(self, wanted: str) -> str | None:
+        """The digest of a manifest by tag, if the server tells it without sending the manifest.
+
+        Such a question does not count where a registry limits pulls.
+        """
+        with self._ask("HEAD", f"/manifests/{wanted}", headers={"Accept": ACCEPT}) as response:
+            told = response.headers.get("Docker-Content-Digest", "")
+        return told if is_digest(told) else None
 
     @contextmanager
     def blob(self, digest: str, offset: int = 0) -> Iterator[tuple[int, Iterator[bytes]]]:

@@ -161,6 +161,13 @@ class Store:
             _put(entries, entry)
         return self.image(entry)
 
+    def renew(self, entry: Entry) -> Image:
+        """Remember that a registry just confirmed an entry."""
+        notes = {**entry["annotations"], PULLED: str(int(time.time()))}
+        with self.layout.changing() as entries:
+            entries[:] = [{**known, "annotations": notes} if known == entry else known for known in entries]
+        return self.image({**entry, "annotations": notes})
+
     def tag(self, source: str, target: str) -> None:
         """Give an image one more name. Raises NotFoundError, ImageError."""
         name = parse(target)
@@ -276,6 +283,12 @@ class Store:
         from composer.images.transfer import pull
 
         return await pull(self, parse(reference), formats.platform(platform), progress)
+
+    async def digest(self, reference: str) -> str:
+        """The digest that a registry now means by a tag; nothing is fetched. Raises RegistryError."""
+        from composer.images.transfer import digest
+
+        return await digest(parse(reference))
 
     async def push(self, reference: str, *, progress: Report = _silent) -> str:
         """Send an image to its registry; its digest there. Raises NotFoundError, RegistryError."""

@@ -111,16 +111,21 @@ def check(store: Store) -> list[str]:
 
 def _check_blobs(store: Store, entry: dict[str, Any]) -> None:
     manifest = store.manifest(entry)
-    for blob in (manifest["config"], *manifest["layers"]):
+    for blob in manifest["layers"]:
         with store.layout.open(blob["digest"], blob["size"]) as reader:
             while reader.read():
                 pass
 
 
 def _check_layers(store: Store, entry: dict[str, Any]) -> None:
-    for diff_id in store.config(entry)["rootfs"]["diff_ids"]:
-        if store.unpacked.has(diff_id) and not store.unpacked.directory(diff_id).is_dir():
-            raise ImageError(f"the unpacked layer {diff_id} has no content")
+    """Compare each unpacked layer with its archive: every file's bytes, every link's target."""
+    from composer.images.compare import compare
+
+    layers = zip(store.manifest(entry)["layers"], store.config(entry)["rootfs"]["diff_ids"], strict=True)
+    for layer, diff_id in layers:
+        if store.unpacked.has(diff_id):
+            with store.layout.open(layer["digest"], layer["size"]) as reader:
+                compare(reader.read, store.unpacked.directory(diff_id))
 
 
 def usage(store: Store, in_use: Collection[str]) -> Usage:

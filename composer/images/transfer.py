@@ -54,6 +54,11 @@ async def push(store: Store, reference: Reference, report: Report) -> str:
         stop.set()
 
 
+async def digest(reference: Reference) -> str:
+    """See Store.digest."""
+    return await anyio.to_thread.run_sync(_digest, reference)
+
+
 async def login(registry: str, username: str, password: str) -> str:
     """Try credentials at a registry and keep them; says where. Raises RegistryError."""
     who = Credentials(username, password)
@@ -87,6 +92,13 @@ def _pull(
     raise failures[-1]
 
 
+def _digest(reference: Reference) -> str:
+    settings = read(os.environ)
+    endpoint = settings.endpoints(reference)[-1]
+    with _open(endpoint, reference, settings, threading.Event()) as registry:
+        return registry.digest(reference.wanted) or digest_of(registry.manifest(reference.wanted)[0])
+
+
 def _open(endpoint: Endpoint, reference: Reference, settings: Registries, stop: threading.Event) -> Registry:
     known_as = endpoint.host if endpoint.mirror else reference.registry
     return Registry(endpoint, settings, Keyring(os.environ).get(known_as), stop)
@@ -98,6 +110,8 @@ class _Pull:
         self._report, self._stop = report, stop
 
     def run(self, reference: Reference, platform: Platform) -> Image:
+        if (current := self._current(reference, platform)) is not None:
+            return current
         data, kind = self._registry.manifest(reference.wanted)
         source = self._verified(data, reference.digest)
         if formats.parse_document(data, kind)["mediaType"] in formats.INDEXES:
@@ -112,6 +126,16 @@ class _Pull:
         descriptor = self._store.layout.write(data, manifest["mediaType"])
         name = reference if reference.digest is None else None
         return self._store.add(descriptor, name, source=f"{reference.name}@{source}", report=self._report)
+
+    def _current(self, reference: Reference, platform: Platform) -> Image | None:
+        """The image that is here, if the registry still means it by this tag."""
+        entry = self._store.entry(str(reference))
+        if entry is None or formats.platform_of(entry.get("platform", {})) != platform:
+            return None
+        wanted = reference.digest or self._registry.digest(reference.wanted)
+        if entry["annotations"].get("composer.source") != f"{reference.name}@{wanted}":
+            return None
+        return self._store.renew(entry)
 
     def _verified(self, data: bytes, digest: str | None) -> str:
         """The digest of a manifest; RegistryError when it is not the wanted one."""

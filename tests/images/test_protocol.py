@@ -81,6 +81,8 @@ class Fake:
         if "/blobs/" in request.path and len(data) > 100_000 and self.cut:
             data = data[: self.cut.pop(0)]
             request.close_connection = True
+        if request.command == "HEAD":
+            return
         try:
             request.wfile.write(data)
         except OSError:
@@ -209,6 +211,20 @@ def test_a_line_that_breaks_again_and_again(fake: Fake, other: Store, busybox: I
     assert pull(other, fake.name).id == busybox.id
     starts = [h["range"] for _, path, h in fake.requests if "/blobs/" in path and "range" in h]
     assert starts == ["bytes=100000-", "bytes=190000-", "bytes=310000-", "bytes=310000-", "bytes=360000-"]
+
+
+def test_an_unchanged_tag_costs_one_question(fake: Fake, other: Store, busybox: Image) -> None:
+    told = f"sha256:{hashlib.sha256(fake.manifest).hexdigest()}"
+    pull(other, fake.name)
+    del fake.requests[:]
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> Answer | None:
+        return (200, {"Docker-Content-Digest": told}, b"") if method == "HEAD" else None
+
+    fake.answer = answer
+    assert pull(other, fake.name).id == busybox.id
+    assert [method for method, path, _ in fake.requests if "/manifests/" in path] == ["HEAD"]
+    assert anyio.run(other.digest, fake.name) == told
 
 
 def test_a_server_without_ranges(fake: Fake, other: Store, busybox: Image) -> None:

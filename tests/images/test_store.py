@@ -17,7 +17,7 @@ import pytest
 from composer.errors import ConflictError, ImageError, NotFoundError
 from composer.images import config as formats
 from composer.images.config import Descriptor, ImageConfig
-from composer.images.diff import header
+from composer.images.diff import changes, export, header
 from composer.images.image import Image
 from composer.images.intake import add_layer, write_image
 from composer.images.reference import parse
@@ -129,6 +129,41 @@ def test_damage_is_found_and_does_not_stop_cleaning(store: Store, busybox: Image
     with pytest.raises(ImageError):
         store.find("example/busybox:1")
     assert len(store.check()) == 1
+
+
+@pytest.mark.parametrize("damage", ["bytes", "longer", "gone", "link"])
+def test_a_changed_layer_is_found(store: Store, busybox: Image, damage: str) -> None:
+    file, link = lower(busybox) / "etc/greeting", lower(busybox) / "bin/ls"
+    if damage == "link":
+        link.unlink()
+        link.symlink_to("/evil")
+    elif damage == "gone":
+        file.unlink()
+    else:
+        file.write_text({"bytes": "HELLO\n", "longer": "hello\nmore"}[damage])
+    (complaint,) = store.check()
+    assert "an unpacked layer was changed" in complaint
+
+
+def test_export_and_changes(store: Store, busybox: Image, tmp_path: Path) -> None:
+    upper = tmp_path / "upper"
+    (upper / "etc").mkdir(parents=True)
+    (upper / "etc/new").write_text("new")
+    os.mknod(upper / "etc/greeting", stat.S_IFCHR, 0)
+    os.mknod(upper / "etc/never", stat.S_IFCHR, 0)
+    lowers = busybox.root[0].lowers
+    assert list(changes(upper, Layered([("/", lowers)]))) == [
+        ("C", "/etc"),
+        ("D", "/etc/greeting"),
+        ("A", "/etc/new"),
+    ]
+    out = io.BytesIO()
+    export(Layered([("/", (str(upper), *lowers))]), out.write)
+    out.seek(0)
+    with tarfile.open(fileobj=out) as archive:
+        names = set(archive.getnames())
+    assert {"etc", "etc/new", "bin/busybox", "bin/sh", "tmp"} <= names
+    assert "etc/greeting" not in names
 
 
 def test_a_missing_directory_is_unpacked_again(store: Store, busybox: Image) -> None:
