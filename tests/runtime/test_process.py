@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 from typing import Any
 
 import pytest
@@ -244,6 +246,37 @@ def test_joining_namespaces_by_path(box: Box) -> None:
     output = box.run(spec).output
     assert {os.readlink(path) for path in paths.values()} <= set(output.split())
     assert "/proc/1\n" in output
+
+
+def test_joining_a_mount_namespace(box: Box) -> None:
+    """The container's root comes into it; nothing of that shows outside."""
+    ready, wake = os.pipe()
+    other = subprocess.Popen(["unshare", "--mount", "cat"], stdin=ready, stdout=subprocess.DEVNULL)
+    try:
+        place = f"/proc/{other.pid}/ns/mnt"
+        deadline = time.monotonic() + 10
+        while os.readlink(place) == os.readlink("/proc/self/ns/mnt"):
+            assert time.monotonic() < deadline
+        spec = box.spec("sh", "-c", "ls -l /proc/self/ns/mnt; ls /bin/busybox")
+        for row in spec["linux"]["namespaces"]:
+            if row["type"] == "mount":
+                row["path"] = place
+        result = box.run(spec)
+        assert os.readlink(place) in result.output
+        assert result.status == 0
+    finally:
+        os.close(wake)
+        os.close(ready)
+        other.wait()
+
+
+def test_rootfs_propagation(box: Box) -> None:
+    for propagation, mark in (("", ""), ("private", ""), ("shared", "shared:"), ("rshared", "shared:")):
+        text = box.shell("cat /proc/self/mountinfo", rootfsPropagation=propagation)
+        (row,) = [line for line in text.splitlines() if line.split()[4] == "/"]
+        assert ("shared:" in row) == bool(mark)
+    with pytest.raises(StepError, match="'fun' is not known"):
+        box.create(box.spec("sh", rootfsPropagation="fun"))
 
 
 def test_intel_rdt_is_refused_by_name(box: Box) -> None:
