@@ -44,8 +44,8 @@ class Tasks:
         ends: list[int] = []
         try:
             self._open_log(task, **message["log"])
-            stdio = Stdio(-1, -1, -1)
-            if not terminal:
+            stdio = Stdio(*(message["fds"].get(name, -1) for name in ("stdin", "stdout", "stderr")))
+            if not terminal and not message["fds"]:
                 stdio = task.pipes(self._loop, self._clock, ends, stdin=message.get("stdin", False))
             task.pending = create(
                 spec,

@@ -10,7 +10,8 @@ SCM_RIGHTS with the first byte of their frame, and its `fds` names them in order
 runtime's, with `step`, `errno` and `path`. A failed create, start or exec leaves nothing behind.
 
     verb         answers when, with what
-    create       the container stands before its program: pid; fds pidfd and its network's sockets
+    create       the container stands before its program: pid; fds pidfd and its network's sockets.
+                 Its fds stdin, stdout, stderr, if any, are used as they are, and nothing is drained
     start        its program runs: pid
     exec         its program runs, too: pid; fds tty if it has one (the keeper keeps no copy).
                  Its fds: stdin, stdout, stderr; /dev/null for each that is absent

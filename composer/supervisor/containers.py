@@ -145,10 +145,11 @@ class Containers:
         bundle = core.here.container_run(live.name)
         answer = await core.keeper.call(
             "create",
+            live.stdio,
             id=live.plan.id,
             bundle=str(bundle),
             overlay=overlay,
-            log=log_options(core, live, service),
+            log={"driver": "none"} if live.stdio else log_options(core, live, service),
             stdin=service.stdin_open and not service.tty,
             network_sockets=bool(wanted),
         )
@@ -260,6 +261,8 @@ class Containers:
         self.core.forgettable.add(live.plan.id)
         self.core.tell("die", live, exitCode=str(code), **({"reason": live.reason} if live.reason else {}))
         self.core.changed(live)
+        if live.remove_after:
+            self.core.tasks.start_soon(self.core.oneoff.discard, live)
 
     def sweep(self, live: Live) -> None:
         """Its cgroup goes with it."""

@@ -10,6 +10,9 @@ from composer.errors import ComposerError, NotFoundError
 from composer.model.stack import FrozenMap, Service
 from composer.plan import actions as act
 from composer.plan.observed import Slot
+from composer.plan.partition import Instance, Phase
+from composer.plan.prepare import BUILT_IN
+from composer.plan.readiness import CONDITIONS, Wait
 from composer.supervisor.world import Live
 
 if TYPE_CHECKING:
@@ -37,6 +40,51 @@ class Oneoffs:
             if code:
                 raise ComposerError(f"pre_start step {number} of {live.name} ended with {code}")
         live.change(hooks=(*live.plan.hooks, "pre_start"))
+
+    async def prepare(self, service: Service, *, pull: str, build: bool) -> None:
+        """Image, networks and volumes of a service are there. Raises ImageError, ConflictError."""
+        core, desired = self.core, self.core.loop.desired
+        assert desired is not None
+        reference = desired.image(service)
+        here = core.images.store.find(reference)
+        policy = pull or service.pull_policy
+        if service.build and (build or here is None):
+            await core.images.build(service)
+        elif reference not in BUILT_IN and (policy == "always" or (here is None and policy != "never")):
+            await core.images.pull(reference, service.platform)
+        for key in service.networks:
+            network = core.stack.networks[key]
+            if network.name not in core.world.networks:
+                core.net.ensure(network, desired.network_digests[key])
+        for mount in service.volumes:
+            if mount.type == "volume" and mount.source:
+                core.volumes.ensure(core.stack.volumes[mount.source], core.name)
+
+    async def await_dependencies(self, service: Service) -> None:
+        """Until the conditions of its `depends_on` hold. Raises ComposerError when one never will."""
+        for name, dependency in service.depends_on.items():
+            while wait := self._wait(name, dependency.condition):
+                if wait.final and dependency.required:
+                    raise ComposerError(wait.reason, hint=f"`composer why {name}`")
+                if wait.final:
+                    break
+                await self.core.pulse()
+
+    def _wait(self, name: str, condition: str) -> Wait | None:
+        service = self.core.service(name)
+        for live in self.core.world.of_service(name):
+            instance = Instance(live.plan.slot, live.name, live.plan, Phase.UP)
+            if wait := CONDITIONS[condition](instance, live.plan, service):
+                return wait
+        return None
+
+    async def discard(self, live: Live) -> None:
+        """It has ended, or never began, and was to go then: with its log and its anonymous volumes."""
+        remove = act.RemoveContainer("run --rm", live.plan.slot, live.name, True, volumes=True)
+        await self.core.containers.remove(remove)
+        for path in self.core.here.logs.glob(f"{live.name}.log*"):
+            path.unlink(missing_ok=True)
+        self.core.changed()
 
     async def create_oneoff(self, service: Service, overrides: Mapping[str, Any]) -> Live:
         """A container outside of the plan, made from a service with some fields replaced."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import Any, Literal
 
 import anyio
@@ -15,8 +16,10 @@ from composer.plan.options import Options
 from composer.plan.partition import select
 from composer.plan.predict import simulate
 from composer.supervisor.api import Handler, Request
+from composer.supervisor.channel import close_all
 from composer.supervisor.core import Core
 from composer.supervisor.desires import options_of
+from composer.supervisor.faults import NOT_STARTED
 from composer.supervisor.forecast import told
 from composer.supervisor.loop import Operation
 from composer.supervisor.words import progress
@@ -157,17 +160,48 @@ class Ops:
         return {"exit": running.code}
 
     async def run(self, request: Request) -> dict[str, Any]:
-        live = await self.core.oneoff.create_oneoff(
-            self.core.service(request.text("service")), request.fields.get("overrides") or {}
-        )
-        return {"container": live.name}
+        """Make a one-off once what it needs is there."""
+        core, fields = self.core, request.fields
+        if "stack" in request.fds:
+            with os.fdopen(os.dup(request.fds["stack"]), "rb") as file:
+                core.desire(file.read(), request.text("digest"), fields.get("origin") or {})
+        service = core.service(request.text("service"))
+        core.images.report = lambda frame: core.tasks.start_soon(partial(request.send, progress=frame))
+        await core.oneoff.prepare(service, pull=request.text("pull", ""), build=bool(fields.get("build")))
+        if not fields.get("no_deps"):
+            await core.oneoff.await_dependencies(service)
+        live = await core.oneoff.create_oneoff(service, fields.get("overrides") or {})
+        live.remove_after = bool(fields.get("remove"))
+        await core.settle()
+        return {"container": live.name, "id": live.plan.id}
 
     async def begin(self, request: Request) -> dict[str, Any]:
-        """Start a one-off and wait for its end."""
+        """Start a one-off, with the descriptors stdin, stdout, stderr if given, and wait for its end."""
         live = self.core.live(request.text("container"))
-        await self.core.containers.start(live.name)
-        await request.send(event={"started": live.name})
-        return {"exit": await self.end_of([live])}
+        live.stdio, fds = request.fds, {}
+        try:
+            await self.core.containers.start(live.name)
+            if live.tty or (live.stdin and not live.stdio):
+                fds = (await self.core.keeper.call("stream", id=live.plan.id))["fds"]
+        except ComposerError as error:
+            error.exit_code = live.plan.exit_code or NOT_STARTED
+            if live.remove_after:
+                await self.core.oneoff.discard(live)
+            raise
+        finally:
+            # Ours must not keep a reader waiting for the end of what the container has closed.
+            close_all(request.fds)
+            request.fds, live.stdio = {}, {}
+        self.core.changed(live)
+        await self.core.settle()
+        await request.channel.send({"id": request.number, "event": {"pid": live.pid}}, fds)
+        close_all(fds)
+        if request.fields.get("detach"):
+            return {}
+        code = await self.end_of([live])
+        while live.remove_after and live.name in self.core.world.containers:
+            await self.core.pulse()
+        return {"exit": code}
 
     async def end_of(self, lives: list[Live]) -> int:
         while all(live.plan.alive for live in lives):

@@ -13,8 +13,10 @@ frames with `progress` or `event`, and in the end one with `ok` or `error`:
     predict   what `apply` with the same fields would do: `actions` [[subject, action, cause]]
     exec      a process in `container`: `process` {args, env, user, cwd, tty, privileged, detach};
               fds stdin, stdout, stderr. `ok` {pid} and fd tty once it runs, then event {exit: code}
-    run       a one-off container of `service`: `overrides`; answers {container} once it exists
-    start     starts the one-off `container`; events as for `events` until it ends; `ok` {exit}
+    run       a one-off container of `service` (the stack as for `apply`, if sent): `overrides` {name, fields
+              of the service}, `pull`, `build`, `no_deps`, `remove`; answers {container, id} once it exists
+    begin     starts the one-off `container`, on fds stdin, stdout, stderr if sent; event {pid} with fd tty
+              or stdin, then `ok` {exit}, or with `detach` at once
     attach    fds of `container`: stdin or tty, for writing
     signal    `signo` to `containers` (names), or to what this connection runs by exec
     pause     freeze (or with `thaw` thaw) `containers`

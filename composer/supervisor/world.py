@@ -32,6 +32,8 @@ class Live:
         self.mounts: list[dict[str, Any]] = []
         self.anonymous: dict[str, str] = {}
         self.remove_after = False
+        self.stdio: dict[str, int] = {}
+        """What it is started with instead of pipes to its log: stdin, stdout, stderr."""
         self.resources: dict[str, int] = {}
         """Descriptors held for as long as it runs, by name."""
 
