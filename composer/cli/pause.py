@@ -30,8 +30,8 @@ def freeze(context: Context, services: list[str], *, thaw: bool) -> int:
     subjects = [f"Container {name}" for name in names]
     if context.dry_run:
         return wish.announce(subjects, "Unpaused" if thaw else "Paused")
-    with supervisor, wish.told(context, "Running") as tell:
+    with supervisor, wish.progress(context) as heard:
         supervisor.call("pause", containers=names, thaw=thaw)
         for subject in subjects:
-            tell(subject, "Unpaused" if thaw else "Paused")
+            heard(wish.done(subject, "Unpaused" if thaw else "Paused"))
     return 0

@@ -39,6 +39,7 @@ VERBS: Table = {
         start="Start stopped containers",
         stop="Stop containers; they can be started again",
         restart="Restart containers",
+        run="Run a command in a new container of a service",
         exec="Run a command in a running container",
         scale="Set the number of containers of services",
     ),
@@ -55,6 +56,7 @@ VERBS: Table = {
     ),
     **_panel(
         "Files",
+        config="Show the stack as composer understands it",
         plan="Show what `up` would do, and which field made it so",
     ),
     **_panel(
@@ -65,6 +67,7 @@ VERBS: Table = {
         pause="Freeze containers",
         unpause="Let frozen containers go on",
         wait="Wait until containers have ended",
+        attach="Join this terminal to a container",
     ),
     **_panel(
         "Images",

@@ -122,6 +122,7 @@ def carry_out(
     start: bool = True,
     files: bool = True,
     explain: bool = False,
+    quiet: bool = False,
     dry_run: bool = False,
     **more: Any,
 ) -> int:
@@ -136,32 +137,33 @@ def carry_out(
     supervisor = Supervisor.start(paths) if start else Supervisor.connect(paths)
     if supervisor is None:
         return 0
-    mode = context.options.get("progress", "auto")
-    shown = display(mode, title=title, ansi=context.options.get("ansi", "auto"))
-    heard = shower(shown, explain=explain)
     wish = {"options": dict(options), "parallel": context.options.get("parallel", -1), **more}
-    with supervisor:
-        try:
-            answer = (
-                with_stack(context, supervisor, "apply", heard, **wish)
-                if files
-                else supervisor.call("apply", None, heard, **wish)
-            )
-        finally:
-            shown.close()
+    with supervisor, progress(context, title, explain=explain, quiet=quiet) as heard:
+        answer = (
+            with_stack(context, supervisor, "apply", heard, **wish)
+            if files
+            else supervisor.call("apply", None, heard, **wish)
+        )
     return report(answer)
 
 
 @contextmanager
-def told(context: Context, title: str) -> Iterator[Callable[[str, str], None]]:
-    """A display for what this command does itself: call it with a subject and what became of it."""
-    shown = display(
-        context.options.get("progress", "auto"), title=title, ansi=context.options.get("ansi", "auto")
-    )
+def progress(
+    context: Context, title: str = "Running", *, explain: bool = False, quiet: bool = False
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A display that hears a request's frames, until it is over, however it ends."""
+    ways = context.options
+    mode = "quiet" if quiet else ways.get("progress", "auto")
+    shown = display(mode, title=title, ansi=ways.get("ansi", "auto"))
     try:
-        yield lambda subject, text: shown.update(Update(subject, text, "done"))
+        yield shower(shown, explain=explain)
     finally:
         shown.close()
+
+
+def done(subject: str, text: str, state: str = "done", detail: str = "") -> dict[str, Any]:
+    """A frame about what this command does itself, for `progress`."""
+    return {"progress": {"id": subject, "text": text, "state": state, "detail": detail}}
 
 
 def announce(subjects: Iterable[str], action: str) -> int:
