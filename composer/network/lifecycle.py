@@ -68,6 +68,8 @@ def raise_link(host: Netlink, record: NetworkRecord, notice: Notice = lambda _: 
     """Make the network's bridge unless it is there and up: up is the last step, so a half-made one is
     finished.
     """
+    if record.driver in ("macvlan", "ipvlan"):
+        _raise_vlan(host, record)
     if record.driver != "bridge":
         return
     there = links.find(host, [record.link]).get(record.link)
@@ -90,6 +92,21 @@ def raise_link(host: Netlink, record: NetworkRecord, notice: Notice = lambda _: 
         if pool.version == 4 or v6
     ]
     host.request([*requests, links.set_up(record.link)])
+
+
+def _raise_vlan(host: Netlink, record: NetworkRecord) -> None:
+    """The parent interface `eth0.10` is made when it is missing: VLAN 10 of eth0. Others must exist."""
+    base, dot, number = record.link.rpartition(".")
+    there = links.find(host, [record.link, *([base] if base else [])])
+    if record.link in there:
+        return
+    if not dot or base not in there or not number.isdecimal() or not 0 < int(number) < 4095:
+        raise NotFoundError(
+            f"network {record.name}: there is no interface {record.link}", hint="see driver_opts.parent"
+        )
+    host.request([links.add_vlan(record.link, there[base].index, int(number))], forgive=(errno.EEXIST,))
+    index = links.find(host, [record.link])[record.link].index
+    host.request([links.set_group(index, BRIDGE_GROUP), links.set_up(record.link)])
 
 
 def _configure_host(record: NetworkRecord, v6: bool, notice: Notice) -> None:
@@ -116,8 +133,8 @@ def remove_network(paths: Paths, name: str) -> None:
 
 
 def remove_networks(paths: Paths, records: Iterable[NetworkRecord]) -> None:
-    """Delete bridges in one go (the kernel waits for a grace period once, not per bridge), then the
-    records.
+    """Delete bridges in one request, then the records. The kernel takes some 40 ms for the first bridge and
+    20 ms for each further one; one by one it would be 40 ms each.
     """
     records = list(records)
     with Netlink() as host:
@@ -131,10 +148,17 @@ def remove_networks(paths: Paths, records: Iterable[NetworkRecord]) -> None:
                     f"network {record.name} is in use by {', '.join(sorted(others))}",
                     hint="take that down, or disconnect it, first",
                 )
-        found = links.find(host, [record.link for record in records if record.driver == "bridge"])
-        if found:
+        found = links.find(host, [record.link for record in records])
+        if doomed := [found[record.link] for record in records if _is_ours(record, found.get(record.link))]:
             group = int.from_bytes(os.urandom(4)) | 1
-            moves = [links.set_group(link.index, group) for link in found.values()]
+            moves = [links.set_group(link.index, group) for link in doomed]
             host.request([*moves, links.delete_group(group)], forgive=(errno.ENODEV,))
     for record in records:
         registry.remove(paths, record.name)
+
+
+def _is_ours(record: NetworkRecord, link: links.Link | None) -> bool:
+    """A parent interface of a macvlan is ours only when we made it; a bridge also when it is half made."""
+    if link is None:
+        return False
+    return link.kind == "bridge" if record.driver == "bridge" else link.group == BRIDGE_GROUP

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+import sys
 from collections.abc import Iterable, Sequence
 
 from composer.network.netlink import (
@@ -80,6 +81,7 @@ class Link(Value):
     mtu: int
     up: bool
     master: int
+    group: int
     rx_bytes: int
     rx_packets: int
     rx_errors: int
@@ -272,6 +274,7 @@ def read_link(answer: Answer) -> Link:
         mtu=_number(fields.get(_MTU)),
         up=bool(flags & _UP),
         master=_number(fields.get(_MASTER)),
+        group=_number(fields.get(_GROUP)),
         rx_bytes=rx_bytes,
         rx_packets=rx,
         rx_errors=rx_errors,
@@ -284,7 +287,7 @@ def read_link(answer: Answer) -> Link:
 
 
 def _number(value: memoryview | None) -> int:
-    return int.from_bytes(value, "little") if value else 0
+    return int.from_bytes(value, sys.byteorder) if value else 0
 
 
 def routes(socket_: Netlink, family: int) -> list[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.disk import locked, read_json, write_json
-from composer.errors import ConflictError, NotFoundError, UsageError
+from composer.errors import Complaint, ConflictError, NotFoundError, StackFileError, UsageError
 from composer.model.stack import NOTHING, Attachment, FrozenMap, Network
 from composer.network.addresses import Pool, choose, claim, mac_of, pools
 from composer.network.options import Options
@@ -112,6 +112,11 @@ def networks(paths: Paths) -> list[NetworkRecord]:
 def create(paths: Paths, owner: str, network: Network, routes: Iterable[str]) -> NetworkRecord:
     """Record a network that is not there yet, or return the one that somebody made first."""
     options = Options.read(network.driver or "bridge", network.driver_opts)
+    if options.driver in ("macvlan", "ipvlan") and not options.link:
+        path = ("networks", network.key, "driver_opts")
+        raise StackFileError(
+            [Complaint(f"{options.driver} needs the option `parent`, an interface", path=path)]
+        )
     with locked(paths.host_lock):
         if (there := find(paths, network.name)) is not None:
             return there

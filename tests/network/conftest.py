@@ -91,6 +91,10 @@ class Space:
         with self.inside():
             return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
+    def status(self, *command: str) -> int:
+        with self.inside():
+            return subprocess.run(command, check=False, capture_output=True).returncode
+
     def mac(self, name: str) -> bytes:
         return bytes.fromhex(links.find(self.netlink, [name])[name].mac.replace(":", ""))
 
