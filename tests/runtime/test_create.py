@@ -136,3 +136,16 @@ def test_many_hold_nothing_of_each_other(box: Box) -> None:
     for container in containers:
         container.channel.close()
     assert [status(container) for container in containers] == [1] * 10
+
+
+def test_a_filter_that_cannot_be_compiled_is_a_step_too(box: Box) -> None:
+    with pytest.raises(StepError, match="SCMP_ACT_NOTIFY is not supported") as caught:
+        box.create(box.spec("sh", seccomp={"defaultAction": "SCMP_ACT_NOTIFY"}))
+    assert caught.value.step == "seccomp"
+
+
+def test_a_missing_field_is_named(box: Box) -> None:
+    spec = box.spec("sh")
+    spec["mounts"].append({"type": "tmpfs"})
+    with pytest.raises(StepError, match="the field 'destination' is missing"):
+        box.create(spec)
