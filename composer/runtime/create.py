@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from composer.runtime import cgroup, hooks, init, seccomp, stage
+from composer.runtime import cgroup, hooks, init, stage
 from composer.runtime.errors import StepError
+from composer.runtime.launch import compile_filter
 from composer.runtime.pending import Line, Pending, Stdio
 from composer.runtime.rootfs import Overlay
 
@@ -34,8 +35,7 @@ def create(
     Its control group is the caller's to remove, also when creating failed. Raises StepError for a filter
     that cannot be compiled; all else is told by the Pending.
     """
-    filter_ = (spec.get("linux") or {}).get("seccomp")
-    program = seccomp.compile(filter_) if filter_ else None
+    program = compile_filter(spec)
     cgroup.layout()  # looked at here, where it is remembered for the next one
     name = name or os.path.basename(bundle.rstrip("/"))
 

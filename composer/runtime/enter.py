@@ -11,9 +11,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from composer.runtime import cgroup, linux, mounts, namespaces, process, seccomp, stage, tty, users
+from composer.runtime import cgroup, linux, mounts, namespaces, process, stage, tty, users
 from composer.runtime.inroot import Root
-from composer.runtime.launch import Launch, labelled
+from composer.runtime.launch import Launch, compile_filter, labelled
 from composer.runtime.pending import Line, Pending, Stdio, run_steps
 
 
@@ -54,8 +54,7 @@ def enter(
 
     The filter is the container's own. Raises StepError for one that cannot be compiled.
     """
-    filter_ = (spec.get("linux") or {}).get("seccomp")
-    program = seccomp.compile(filter_) if filter_ else None
+    program = compile_filter(spec)
 
     def body(line: Line) -> None:
         job = Job(line, container_pid, process, spec, program, preserve)

@@ -32,6 +32,8 @@ class StepError(Exception):
         if isinstance(error, OSError):
             path = error.filename if error.filename is not None else ""
             return cls(step, error.errno or 0, os.fsdecode(path) if path else "", error.strerror or "")
+        if isinstance(error, KeyError):
+            return cls(step, text=f"the field {error} is missing")
         return cls(
-            step, 0, "", str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            step, text=str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         )

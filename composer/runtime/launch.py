@@ -39,6 +39,15 @@ class Launch(NamedTuple):
         return bool(self.process.get("noNewPrivileges"))
 
 
+def compile_filter(spec: Mapping[str, Any]) -> bytes | None:
+    """The program of `linux.seccomp`, remembered by the caller's process. Raises StepError."""
+    profile = (spec.get("linux") or {}).get("seccomp")
+    try:
+        return seccomp.compile(profile) if profile else None
+    except ValueError as error:
+        raise StepError.of("seccomp", error) from None
+
+
 def labelled(spec: Mapping[str, Any]) -> bool:
     return bool(spec.get("apparmorProfile") or spec.get("selinuxLabel"))
 

@@ -261,7 +261,7 @@ def load_spec(path: str, name: str) -> dict[str, Any]:
         raise StepError.of("specification", error) from None
     except ValueError as error:
         raise StepError("specification", path=path, text=f"is not JSON: {error}") from None
-    if not str(spec.get("ociVersion", "")).startswith("1."):
+    if not isinstance(spec, dict) or not str(spec.get("ociVersion", "")).startswith("1."):
         raise StepError("specification", path="ociVersion", text="only versions 1.x are known")
     linux = spec.setdefault("linux", {})
     # Relative to the root, so that every later call finds it, from wherever it is made.
