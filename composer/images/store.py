@@ -286,11 +286,9 @@ class Store:
 
     async def digest(self, reference: str) -> str:
         """The digest that a registry now means by a tag; nothing is fetched. Raises RegistryError."""
-        from anyio.to_thread import run_sync
-
         from composer.images.transfer import digest
 
-        return await run_sync(digest, parse(reference))
+        return await digest(parse(reference))
 
     async def push(self, reference: str, *, progress: Report = _silent) -> str:
         """Send an image to its registry; its digest there. Raises NotFoundError, RegistryError."""

@@ -54,6 +54,11 @@ async def push(store: Store, reference: Reference, report: Report) -> str:
         stop.set()
 
 
+async def digest(reference: Reference) -> str:
+    """See Store.digest."""
+    return await anyio.to_thread.run_sync(_digest, reference)
+
+
 async def login(registry: str, username: str, password: str) -> str:
     """Try credentials at a registry and keep them; says where. Raises RegistryError."""
     who = Credentials(username, password)
