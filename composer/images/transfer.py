@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio.to_thread
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from composer.images.store import Report, Store
 
 AT_ONCE = 4  # layers in flight
+
+T = TypeVar("T")
 
 
 async def pull(store: Store, reference: Reference, platform: Platform, report: Report) -> Image:
@@ -76,13 +78,28 @@ async def login(registry: str, username: str, password: str) -> str:
 def _pull(
     store: Store, reference: Reference, platform: Platform, report: Report, stop: threading.Event
 ) -> Image:
+    def take(registry: Registry) -> Image:
+        with store.layout.adding():
+            return _Pull(store, registry, report, stop).run(reference, platform)
+
+    return _from_any(reference, stop, take)
+
+
+def _digest(reference: Reference) -> str:
+    def ask(registry: Registry) -> str:
+        return registry.digest(reference.wanted) or digest_of(registry.manifest(reference.wanted)[0])
+
+    return _from_any(reference, threading.Event(), ask)
+
+
+def _from_any(reference: Reference, stop: threading.Event, use: Callable[[Registry], T]) -> T:
+    """What `use` makes of the first server for `reference` that does not fail: mirrors, then the registry."""
     settings = read(os.environ)
     failures: list[RegistryError] = []
-    endpoints = settings.endpoints(reference)
-    for endpoint in endpoints:
+    for endpoint in settings.endpoints(reference):
         try:
-            with _open(endpoint, reference, settings, stop) as registry, store.layout.adding():
-                return _Pull(store, registry, report, stop).run(reference, platform)
+            with _open(endpoint, reference, settings, stop) as registry:
+                return use(registry)
         except RegistryError as error:
             failures.append(error)
             if stop.is_set():
@@ -90,13 +107,6 @@ def _pull(
     for mirror in failures[:-1]:
         failures[-1].add_note(f"before that, a mirror failed: {mirror.message}")
     raise failures[-1]
-
-
-def _digest(reference: Reference) -> str:
-    settings = read(os.environ)
-    endpoint = settings.endpoints(reference)[-1]
-    with _open(endpoint, reference, settings, threading.Event()) as registry:
-        return registry.digest(reference.wanted) or digest_of(registry.manifest(reference.wanted)[0])
 
 
 def _open(endpoint: Endpoint, reference: Reference, settings: Registries, stop: threading.Event) -> Registry:

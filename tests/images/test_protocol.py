@@ -308,6 +308,7 @@ def test_a_mirror_that_fails_is_passed_over(
     )
     monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(conf))
     assert pull(other, fake.name).id == busybox.id
+    assert anyio.run(other.digest, fake.name) == f"sha256:{hashlib.sha256(fake.manifest).hexdigest()}"
 
 
 def test_a_cancelled_pull_ends_and_keeps_what_came(fake: Fake, other: Store, busybox: Image) -> None:
