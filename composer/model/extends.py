@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from composer.model.reader import Reading
 
 
+MAX_CHAIN = 100
+
+
 class _Scope(Value):
     """The services among which a reference is looked up, and what belongs to their file."""
 
@@ -71,6 +74,8 @@ def _extended(
         raise _wrong(
             scope.source.place(path, scope.document), path, f"the services extend each other: {chain}"
         )
+    if len(trail) >= MAX_CHAIN:
+        raise _wrong(scope.source.place(path, scope.document), path, "the chain of `extends` is too long")
     extends = service["extends"]
     details = {"service": extends} if isinstance(extends, str) else extends
     if not isinstance(details, dict) or not isinstance(details.get("service"), str):
@@ -112,6 +117,9 @@ def _scope(reading: Reading, file: Any, scope: _Scope, environment: Mapping[str,
             "remote files cannot be extended; copy the file here",
         )
     full = file if str(file).startswith("/") else join(scope.base.folder, file)
+    if (full, id(environment)) in reading.scopes:
+        known: _Scope = reading.scopes[full, id(environment)]
+        return known
     source = reading.source(full)
     inner = Base(posixpath.dirname(full), scope.base.home)
     tree: dict[str, Any] = {}
@@ -125,4 +133,6 @@ def _scope(reading: Reading, file: Any, scope: _Scope, environment: Mapping[str,
     services = tree.get("services")
     if not isinstance(services, dict):
         raise _wrong(scope.source.place(path, scope.document), path, f"{full} has no services")
-    return _Scope(services, source, 0, resets, inner)
+    found = _Scope(services, source, 0, resets, inner)
+    reading.scopes[full, id(environment)] = found
+    return found

@@ -78,6 +78,9 @@ def _included(
     if paths[0] in trail:
         chain = " → ".join((*trail[trail.index(paths[0]) :], paths[0]))
         raise _wrong(place, f"the files include each other: {chain}")
+    reading.includes += 1
+    if reading.includes > reader.MAX_INCLUDES:
+        raise _wrong(place, f"more than {reader.MAX_INCLUDES} files are included")
     folder = _many(details.get("project_directory") or posixpath.dirname(paths[0]), place)[0]
     folder = folder if folder.startswith("/") else join(base.folder, folder)
     variables = _variables(reading, details, folder, environment, base, place)

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from composer.model.kinds import Misfit
-from composer.value import Value
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r":?[-+?]")
 MAX_NESTING = 50
 
 
-class Variable(Value):
+class Variable(NamedTuple):
     """One use of a variable, as `config --variables` shows it."""
 
     name: str
@@ -27,7 +26,7 @@ class Variable(Value):
     required: bool = False
 
 
-class _Braced(Value):
+class _Braced(NamedTuple):
     name: str
     operator: str
     rest: str
@@ -40,32 +39,30 @@ def _braced(text: str, start: int) -> tuple[_Braced, int]:
         raise Misfit(_invalid(text))
     operator = _OPERATOR.match(text, name.end())
     after = operator.end() if operator else name.end()
-    end = _closing(text, start, after) if operator else after
+    end = _closing(text, start) if operator else after
     if not text.startswith("}", end):
         raise Misfit(_invalid(text))
     return _Braced(name[0], operator[0] if operator else "", text[after:end]), end + 1
 
 
 def _invalid(text: str) -> str:
+    text = text if len(text) < 100 else text[:100] + "…"
     return f"`{text}` is not a valid use of a variable; write $$ for a plain $"
 
 
-def _closing(text: str, start: int, after: int) -> int:
+def _closing(text: str, start: int) -> int:
     """The } that closes the { at start + 1; when braces do not balance, the last } of the line."""
-    line = text.find("\n", after)
-    line = len(text) if line < 0 else line
-    last = text.rfind("}", after, line)
-    depth, i = 0, start
-    while i <= last:
+    depth, last, i = 0, len(text), start
+    while i < len(text) and text[i] != "\n":
         if text[i] == "}":
-            depth -= 1
+            depth, last = depth - 1, i
             if depth == 0:
                 return i
-        if text[i] == "{":
+        elif text[i] == "{":
             depth += 1
-            i += 1
+            i += text[i + 1 : i + 2] not in ("}", "\n")
         i += 1
-    return last if last >= 0 else len(text)
+    return last
 
 
 def substitute(
@@ -125,7 +122,7 @@ def _value(
 
 
 def variables(text: str, depth: int = 0) -> Iterator[Variable]:
-    """The variables that a text uses, defaults included. Wrong forms are passed over."""
+    """The variables that a text uses, defaults included, up to the first wrong form."""
     position = 0
     while depth <= MAX_NESTING and (dollar := text.find("$", position)) >= 0:
         following = text[dollar + 1 : dollar + 2]
@@ -134,7 +131,7 @@ def variables(text: str, depth: int = 0) -> Iterator[Variable]:
             try:
                 found, position = _braced(text, dollar)
             except Misfit:
-                continue
+                return
             kind = found.operator[-1:]
             yield Variable(
                 found.name,

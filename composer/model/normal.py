@@ -13,6 +13,7 @@ from typing import Any
 from composer.model.kinds import Misfit, text_of
 from composer.model.paths import clean
 
+MAX_PORTS = 70_000
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?\Z", re.ASCII)
 _DRIVE = re.compile(r"[^\W\d_]:")
 _PROPAGATION = {"rprivate", "private", "rshared", "shared", "rslave", "slave"}
@@ -170,6 +171,8 @@ def ports(value: Any) -> Any:
     for entry in value:
         short = isinstance(entry, str) or (isinstance(entry, int) and not isinstance(entry, bool))
         found.extend(_port(text_of(entry)) if short else [entry])
+        if len(found) > MAX_PORTS:
+            raise Misfit(f"publishes more than {MAX_PORTS} ports")
     return found
 
 
@@ -259,18 +262,16 @@ def mount(value: Any) -> Any:
 
 
 def _sections(spec: str) -> list[str]:
-    sections, depth = [""], 0
+    sections, depth, start = [], 0, 0
     for i, char in enumerate(spec):
         if char == "$" and spec[i + 1 : i + 2] == "{":
             depth += 1
         elif char == "}" and depth:
             depth -= 1
-        drive = len(sections[-1]) == 1 and sections[-1].isalpha()
-        if char == ":" and not depth and not drive:
-            sections.append("")
-        else:
-            sections[-1] += char
-    return sections
+        elif char == ":" and not depth and not (i - start == 1 and spec[start].isalpha()):
+            sections.append(spec[start:i])
+            start = i + 1
+    return [*sections, spec[start:]]
 
 
 def _is_path(source: str) -> bool:

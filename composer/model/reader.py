@@ -16,6 +16,9 @@ from composer.model.origins import Layer, Origins
 from composer.model.paths import Base
 from composer.model.tree import Document, Path, Source
 
+MAX_COMPLAINTS = 100
+LONGEST_MESSAGE = 400
+MAX_INCLUDES = 1000
 Findings = Sequence[tuple[Path, str, str | None]]
 
 
@@ -58,6 +61,8 @@ class Reading:
         self.complaints: list[Complaint] = []
         self.warnings: dict[Complaint, None] = {}
         self.origins = Origins()
+        self.scopes: dict[tuple[str, int], Any] = {}
+        self.includes = 0
         self.used: dict[str, tuple[interpolate.Variable, Mapping[str, str]]] = {}
 
     def bytes(self, path: str) -> bytes:
@@ -84,8 +89,12 @@ class Reading:
 
     def complain(self, message: str, place: Place | None, path: Path = (), hint: str | None = None) -> None:
         """What is wrong above something that is wrong already is a consequence of it, and not told."""
+        if len(self.complaints) >= MAX_COMPLAINTS:
+            return
         if any(path and path == other.path[: len(path)] for other in self.complaints):
             return
+        if len(message) > LONGEST_MESSAGE:
+            message = message[:LONGEST_MESSAGE] + "…"
         self.complaints.append(Complaint(message, place, path, hint))
 
     def warn(
@@ -216,13 +225,15 @@ def judge(reading: Reading, tree: dict[str, Any], findings: Findings) -> None:
 
 
 def _transform(reading: Reading, tree: dict[str, Any], column: str) -> None:
+    """Apply one column of the table. With variables in place, text may not be ready to be taken apart."""
     visit = _VISITS[column]
 
     def guarded(value: Any, field: fields.Field, path: Path) -> Any:
         try:
             return visit(value, field, path)
         except Misfit as misfit:
-            _complain(reading, misfit, path)
+            if column != "normal" or reading.switches.interpolate:
+                _complain(reading, misfit, path)
             return value
 
     fields.walk(tree, _COLUMNS[column], guarded)

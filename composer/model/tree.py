@@ -245,8 +245,8 @@ class _Builder:
         if self.data is _DROPPED:
             self.data = None
 
-    def _count(self, event: Any, more: int = 1) -> None:
-        self.nodes += more
+    def _count(self, event: Any) -> None:
+        self.nodes += 1
         if self.nodes > MAX_NODES:
             raise self.source.fail(
                 f"the file holds more than {MAX_NODES} values once aliases are expanded", event.start_mark
@@ -255,7 +255,7 @@ class _Builder:
     def _node(self, event: Any, get: Callable[[], Any], path: Path) -> Any:
         kind = type(event)
         if kind is ScalarEvent:
-            self.nodes += 1
+            self._count(event)
             value = (
                 self._scalar(event, path)
                 if event.tag
@@ -267,7 +267,7 @@ class _Builder:
         if kind is AliasEvent:
             return self._alias(event, path)
         if len(path) >= MAX_DEPTH:
-            raise self.source.fail(f"values are nested more than {MAX_DEPTH} levels deep", event.start_mark)
+            raise self._too_deep(event)
         self._count(event)
         if event.anchor:
             self.open_anchors.add(event.anchor)
@@ -318,15 +318,20 @@ class _Builder:
             self.jumps[path] = there
         for reset in [r for r in self.resets if r[: len(there)] == there]:
             self.resets.append(path + reset[len(there) :])
-        return self._copy(value, event)
+        return self._copy(value, event, len(path))
 
-    def _copy(self, value: Any, event: Any) -> Any:
+    def _copy(self, value: Any, event: Any, depth: int) -> Any:
         self._count(event)
+        if depth > MAX_DEPTH:
+            raise self._too_deep(event)
         if type(value) is dict:
-            return {key: self._copy(item, event) for key, item in value.items()}
+            return {key: self._copy(item, event, depth + 1) for key, item in value.items()}
         if type(value) is list:
-            return [self._copy(item, event) for item in value]
+            return [self._copy(item, event, depth + 1) for item in value]
         return value
+
+    def _too_deep(self, event: Any) -> StackFileError:
+        return self.source.fail(f"values are nested more than {MAX_DEPTH} levels deep", event.start_mark)
 
     def _sequence(self, get: Callable[[], Any], path: Path, start: Any) -> list[Any]:
         items: list[Any] = []

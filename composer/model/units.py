@@ -106,38 +106,40 @@ def shell_words(text: str) -> list[str]:
     something is left open, or a parenthesis stands alone.
     """
     words: list[str] = []
-    word, started, quote, escaped = "", False, "", False
+    word: list[str] = []
+    started, quote, escaped = False, "", False
     for char in text:
         if escaped:
-            word += {"t": "\t", "n": "\n"}.get(char, char)
+            word.append({"t": "\t", "n": "\n"}.get(char, char))
             escaped, started = False, True
         elif char == "\\" and quote != "'":
             escaped = True
         elif char in " \t\r\n" and not quote:
             if started:
-                words.append(word)
-            word, started = "", False
+                words.append("".join(word))
+            word, started = [], False
         elif char in "\"'" and quote in ("", char):
             quote, started = ("" if quote else char), started or bool(quote)
         elif char in ";&|<>" and not quote:
-            started = started and not (char == ">" and word[:1].isdigit())
+            started = started and not (char == ">" and word and word[0].isdigit())
             break
         else:
             quote = _bracketed(char, quote, word)
-            word, started = word + char, started or char not in " \t\r\n"
+            word.append(char)
+            started = started or char not in " \t\r\n"
     if quote or escaped:
         raise ValueError("the command line leaves a quote, a bracket or a backslash open")
-    return [*words, word] if started else words
+    return [*words, "".join(word)] if started else words
 
 
-def _bracketed(char: str, quote: str, word: str) -> str:
+def _bracketed(char: str, quote: str, word: list[str]) -> str:
     """The quote that is open after `char`: ` and $( open what the same and ) close."""
     if char == "`" and quote in ("", "`"):
         return "" if quote else char
     if char == ")" and quote in ("", ")"):
         return "" if quote else char
     if char == "(" and quote in ("", ")"):
-        if quote or not word.endswith("$"):
+        if quote or word[-1:] != ["$"]:
             raise ValueError("the command line has a bracket outside quotes")
         return ")"
     return quote

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from composer.errors import StackFileError
 from composer.model import digest, output
 from composer.model.discover import discover
 from composer.model.load import Loaded, load
@@ -78,3 +79,12 @@ def test_a_stack_survives_its_canonical_json(case: Case) -> None:
     data = digest.dump(stack)
     assert digest.load_stack(data) == stack
     assert digest.dump(digest.load_stack(data)) == data
+
+
+@pytest.mark.parametrize("case", cases("invalid"), ids=name)
+def test_what_is_wrong_is_refused_with_its_place(case: Case) -> None:
+    with pytest.raises(StackFileError) as caught:
+        loaded(case)
+    for complaint in caught.value.complaints:
+        assert complaint.message
+        assert complaint.place is not None or not complaint.path
