@@ -23,7 +23,8 @@ from composer.errors import Complaint, Place
 from composer.paths import Paths
 
 if TYPE_CHECKING:
-    from composer.model.load import Loaded
+    from composer.model.discover import Found
+    from composer.model.load import Loaded, Request
     from composer.model.stack import Stack
 
 Stamp = list[int] | None
@@ -198,9 +199,9 @@ def remember(place: Path, kept: dict[str, Any]) -> None:
         return
 
 
-def load_files(options: Mapping[str, Any], environment: Mapping[str, str], files: DiskFiles) -> Loaded:
+def find(options: Mapping[str, Any], environment: Mapping[str, str], files: DiskFiles) -> Found:
+    """The stack files that the options, the environment and the folder name. Raises StackFileError."""
     from composer.model.discover import discover
-    from composer.model.load import load
 
     found = discover(
         files,
@@ -212,7 +213,17 @@ def load_files(options: Mapping[str, Any], environment: Mapping[str, str], files
         profile=options.get("profile") or (),
         env_file=options.get("env_file") or (),
     )
-    request = found.request.replace(all_resources=bool(options.get("all_resources")))
-    stdin = sys.stdin.buffer.read() if "-" in request.files else None
-    loaded = load(request, files, stdin)
+    return found.replace(request=found.request.replace(all_resources=bool(options.get("all_resources"))))
+
+
+def load_files(options: Mapping[str, Any], environment: Mapping[str, str], files: DiskFiles) -> Loaded:
+    from composer.model.load import load
+
+    found = find(options, environment, files)
+    loaded = load(found.request, files, stdin_of(found.request))
     return loaded.replace(warnings=(*found.warnings, *loaded.warnings))
+
+
+def stdin_of(request: Request) -> bytes | None:
+    """Standard input, when it is one of the files."""
+    return sys.stdin.buffer.read() if "-" in request.files else None

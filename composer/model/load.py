@@ -79,14 +79,17 @@ class Loaded(Resolved):
 def load(request: Request, files: Files, stdin: bytes | None = None) -> Loaded:
     """The stack. StackFileError: with every complaint that one pass can find."""
     resolved = resolve(request, files, stdin)
-    stack = typed(
+    return Loaded(**resolved.__dict__, stack=stack_of(request, resolved))
+
+
+def stack_of(request: Request, resolved: Resolved) -> Stack:
+    return typed(
         resolved.config,
         working_dir=request.project_directory,
         files=request.files,
         name_given=resolved.name_given,
         environment=resolved.environment,
     )
-    return Loaded(**resolved.__dict__, stack=stack)
 
 
 def resolve(request: Request, files: Files, stdin: bytes | None = None) -> Resolved:
