@@ -130,7 +130,10 @@ def find(spec: Mapping[str, Any]) -> str:
 
     As a shell does it: a file that may not be executed is remembered, but the search goes on.
     """
-    name: str = spec["args"][0]
+    args = spec.get("args")
+    if not args:
+        raise StepError("specification", errno.EINVAL, "process.args", "is empty")
+    name: str = args[0]
     if "/" in name:
         _check_executable(name)
         return name

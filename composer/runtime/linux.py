@@ -160,6 +160,17 @@ def openat2(directory: int, path: str, flags: int, resolve: int = 0, mode: int =
     return syscall(NR_OPENAT2, directory, os.fsencode(path), how, len(how), path=path)
 
 
+def write_file(path: str, text: str) -> None:
+    """One write(2) to a file of the kernel's; the error names the path, as it does not by itself."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        os.close(descriptor)
+
+
 def getcwd() -> str:
     """getcwd(2) as the kernel says it: not beginning with a slash when outside the root."""
     buffer = ctypes.create_string_buffer(4096)

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 from composer.runtime import linux
 from composer.runtime.errors import StepError
-from composer.runtime.inroot import closing
 
 # OCI name → flag. Joining goes in this order: the user namespace last, since it takes the host's rights away.
 FLAGS = {
@@ -83,7 +82,7 @@ def enter_new_time(offsets: Mapping[str, Any]) -> None:
             raise StepError("time namespace", errno.EINVAL, clock, "no such clock")
         rows.append(f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n")
     if rows:
-        _write("/proc/self/timens_offsets", "".join(rows))
+        linux.write_file("/proc/self/timens_offsets", "".join(rows))
 
 
 def new_userns(uid_mappings: Iterable[Mapping[str, int]], gid_mappings: Iterable[Mapping[str, int]]) -> int:
@@ -99,8 +98,8 @@ def new_userns(uid_mappings: Iterable[Mapping[str, int]], gid_mappings: Iterable
         os._exit(0)
     os.close(ready)
     try:
-        _write(f"/proc/{pid}/uid_map", id_map(uid_mappings))
-        _write(f"/proc/{pid}/gid_map", id_map(gid_mappings))
+        linux.write_file(f"/proc/{pid}/uid_map", id_map(uid_mappings))
+        linux.write_file(f"/proc/{pid}/gid_map", id_map(gid_mappings))
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(wake)
@@ -112,14 +111,6 @@ def new_userns(uid_mappings: Iterable[Mapping[str, int]], gid_mappings: Iterable
 def id_map(mappings: Iterable[Mapping[str, int]]) -> str:
     """The text of uid_map and gid_map."""
     return "".join(f"{m['containerID']} {m['hostID']} {m['size']}\n" for m in mappings)
-
-
-def _write(path: str, text: str) -> None:
-    try:
-        with closing(os.open(path, os.O_WRONLY | os.O_CLOEXEC)) as descriptor:
-            os.write(descriptor, text.encode())
-    except OSError as error:
-        raise OSError(error.errno, os.strerror(error.errno or 0), path) from error
 
 
 def loopback_up() -> None:

@@ -6,14 +6,12 @@ https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md#process
 from __future__ import annotations
 
 import errno
-import os
 import resource
 from collections.abc import Mapping
 from typing import Any
 
 from composer.runtime import linux
 from composer.runtime.errors import StepError
-from composer.runtime.inroot import closing
 
 _RLIMITS = {
     f"RLIMIT_{name}": number
@@ -66,8 +64,7 @@ def prepare(process: Mapping[str, Any]) -> None:
     """Of this process, for the one that is cloned from it to inherit. Raises OSError, StepError."""
     score = process.get("oomScoreAdj")
     if score is not None:
-        with closing(os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)) as descriptor:
-            os.write(descriptor, b"%d" % score)
+        linux.write_file("/proc/self/oom_score_adj", str(score))
     for number, _, hard in rlimits(process):
         _make_room(number, hard)
     priority = process.get("ioPriority")

@@ -106,8 +106,6 @@ _DEFAULT_DEVICES: list[dict[str, Any]] = [
 
 
 def _check(job: Job) -> None:
-    if not job.process.get("args"):
-        raise StepError("specification", errno.EINVAL, "process.args", "is empty")
     if job.linux.get("intelRdt"):
         raise StepError("specification", errno.EOPNOTSUPP, "linux.intelRdt", "is not supported")
     if not job.namespaces.has("mount"):

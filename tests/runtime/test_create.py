@@ -149,3 +149,8 @@ def test_a_missing_field_is_named(box: Box) -> None:
     spec["mounts"].append({"type": "tmpfs"})
     with pytest.raises(StepError, match="the field 'destination' is missing"):
         box.create(spec)
+
+
+def test_a_process_without_arguments_is_refused(box: Box) -> None:
+    with pytest.raises(StepError, match=r"process\.args: is empty"):
+        box.create(box.spec())
