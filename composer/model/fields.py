@@ -608,3 +608,10 @@ def walk(
         for index, item in enumerate(value):
             value[index] = walk(item, node.any, visit, (*path, index))
     return value
+
+
+def consequences() -> dict[str, Change]:
+    """What a change of a field of `stack.Service` forces, as far as the table says it."""
+    start = ("services", "*")
+    found = {row.path[2]: row.change for row in FIELDS if row.path[:2] == start and len(row.path) == 3}
+    return found | {"resources": "live", "name": "nothing", "extensions": "nothing"}

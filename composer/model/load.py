@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from composer.errors import Complaint, Place, StackFileError
-from composer.model import check, env_files, fields, interpolate, normalise, output, profiles, reader
+from composer.model import advise, check, env_files, fields, interpolate, normalise, output, profiles, reader
 from composer.model.dotenv import parse
 from composer.model.kinds import OMIT, Misfit, nearest, raw
 from composer.model.paths import Base
@@ -196,7 +196,8 @@ def finish(
     tree["name"] = name
     if reading.switches.normalize:
         normalise.normalise(tree, name, environment)
-    tree.pop("version", None)
+    if tree.pop("version", None) is not None:
+        reading.warn("`version` is obsolete and has no effect", Place(request.files[0]), ("version",))
 
     def wrong(path: Path, message: str, hint: str | None = None) -> None:
         reading.complain(message, reading.origins.place(path), path, hint)
@@ -227,6 +228,8 @@ def finish(
         for section, used in profiles.used(config["services"]).items():
             left = {key: value for key, value in config.get(section, {}).items() if key in used}
             config.pop(section, None) if not left else config.update({section: left})
+    for path, message, hint in advise.advise(config):
+        reading.warn(message, reading.origins.place(path), path, hint)
     return config
 
 
