@@ -204,11 +204,22 @@ class Layout:
             yield
 
     @contextmanager
-    def sweeping(self) -> Iterator[None]:
-        """While blobs are deleted. Waits for those who add."""
+    def sweeping(self, *, wait: bool = True) -> Iterator[bool]:
+        """While blobs are deleted.
+
+        Waits for those who add, or without `wait` gives False when there are any.
+        """
         self._make()
-        with locked(self.root / "sweep.lock"):
-            yield
+        descriptor = os.open(self.root / "sweep.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        except BlockingIOError:
+            held = False
+        try:
+            yield held
+        finally:
+            os.close(descriptor)
 
     def delete(self, digest: str) -> int:
         """Remove a blob; the bytes that became free. Only while `sweeping`."""

@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -258,3 +259,44 @@ def test_an_index_by_platform(store: Store, other: Store, busybox: Image, serve:
     with pytest.raises(ImageError, match=r"no such image for linux/riscv64") as absent:
         anyio.run(strange)
     assert "linux/s390x" in str(absent.value.hint)
+
+
+PULL = """
+import sys
+from pathlib import Path
+import anyio
+from composer.images.store import Store
+from composer.paths import Paths
+anyio.run(Store(Paths(Path(sys.argv[1], "run"), Path(sys.argv[1], "state"))).pull, sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_killed_in_the_middle_of_a_pull(
+    store: Store, serve: Serve, tmp_path: Path, paths: Paths, share: float
+) -> None:
+    """kill -9 while downloading and unpacking: the store is whole, and the next pull goes on."""
+    content = os.urandom(24 << 20)
+    files = [(f"etc/f{number}", content[number << 16 : (number + 1) << 16]) for number in range(384)]
+    busybox = store.import_(rootfs(*files), "example/busybox:1")
+    target = push(store, serve())
+    folder = tmp_path / "victim"
+    victim = Store(Paths(folder / "run", folder / "state"))
+    process = subprocess.Popen([sys.executable, "-c", PULL, str(folder), target])
+    partial = victim.layout.root / "partial"
+    while process.poll() is None:  # the moment is "after so many bytes", seen from outside
+        sizes = (
+            [path.stat().st_size for path in partial.glob("*") if path.exists()] if partial.exists() else []
+        )
+        if sizes and max(sizes) >= max(1, share * len(content)):
+            process.kill()
+            break
+    process.wait()
+    assert victim.check() == []
+    assert pull(victim, target).id == busybox.id
+    assert victim.check() == []
+    victim.prune(all_=True)
+    left = [
+        path for name in ("unfinished", "partial", "layers") for path in (victim.layout.root / name).iterdir()
+    ]
+    assert left == []

@@ -104,6 +104,14 @@ def test_removing(store: Store, busybox: Image) -> None:
         store.remove("example/busybox:1")
 
 
+def test_removing_does_not_wait_for_a_pull(store: Store, busybox: Image) -> None:
+    with store.layout.adding():
+        assert store.remove("example/busybox:1") == ["Untagged: example/busybox:1"]
+        assert lower(busybox).exists()
+    assert store.prune().freed > 1_000_000
+    assert not lower(busybox).exists()
+
+
 def test_layers_are_shared(store: Store, busybox: Image, tmp_path: Path) -> None:
     upper = tmp_path / "upper"
     (upper / "etc").mkdir(parents=True)
