@@ -7,6 +7,7 @@ stacks and its run directory. The shared fixture in tests/conftest.py asks the k
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,20 @@ def processes(mark: str) -> Iterator[str]:
             text = (entry / "cmdline").read_bytes() + b"\0" + (entry / "environ").read_bytes()
         except OSError:
             continue
-        if mark.encode() in text:
+        if mark.encode() in text and not ends(int(entry.name)):
             yield f"process {entry.name}: {text[:120].replace(bytes(1), b' ').decode(errors='replace')}"
+
+
+def ends(pid: int, seconds: float = 5.0) -> bool:
+    """Whether a process that may be on its way out is gone soon."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], seconds)[0])
+    finally:
+        os.close(descriptor)
 
 
 def ancestors() -> Iterator[int]:

@@ -21,6 +21,7 @@ from composer.cli.render.prefix import prefixes, short
 from composer.cli.render.progress import display
 from composer.errors import ComposerError, PeerLostError
 from composer.logs import Source, follow
+from composer.record import read_record
 
 INTERRUPTED = 130
 ABORTS = ("abort_on_container_exit", "exit_code_from", "abort_on_container_failure")
@@ -89,6 +90,7 @@ class Foreground:
                 parallel=ways["parallel"],
             )
             wish.report(answer)
+            self.expect()
         except ComposerError as error:
             self.error = error
         finally:
@@ -98,6 +100,18 @@ class Foreground:
                 self.applied = True
             self.started.set()
             self.check()
+
+    def expect(self) -> None:
+        """Containers that run, or whose end is still on its way to us as an event."""
+        rows = read_record(self.context.stack_paths)["containers"]
+        with self.lock:
+            self.running |= {
+                row["name"]
+                for row in rows
+                if row["service"] in self.services
+                and row["name"] not in self.exits
+                and (row["state"] in ("running", "paused") or row["finished_at"] >= self.begun)
+            }
 
     def listen(self, supervisor: Supervisor, number: int) -> None:
         """Hear of starts and ends."""

@@ -57,6 +57,7 @@ class Containers:
                 oneoff=action.oneoff,
             )
         )
+        await self.discard_files(live)  # of a namesake that was lost before it was recorded
         before = self.core.kept_slots.pop(action.name, None)
         if before is not None:
             live.anonymous, live.ports = before["anonymous"], before["ports"]
@@ -105,6 +106,7 @@ class Containers:
     async def launch(self, live: Live, **fields: Any) -> None:
         """From bundle to running process. On failure nothing of it runs, and its exit code says why."""
         service = self.service_of(live)
+        live.starting = True
         try:
             await self._launch(live, service)
         except RuntimeStepError as error:
@@ -113,9 +115,17 @@ class Containers:
         except ComposerError:
             await self.give_up(live, NOT_STARTED)
             raise
+        finally:
+            live.starting = False
+        self.started(live, service, fields)
+        parked = live.take_parked()
+        if parked is not None:
+            self.ended(parked)
+
+    def started(self, live: Live, service: Service, fields: Mapping[str, Any]) -> None:
+        """Its program runs."""
         began = "begun_at" in fields
         hooks = tuple(kind for kind in live.plan.hooks if kind == "pre_start" or not began)
-        health = Health(began=time.time_ns()) if self.core.inside.check(live, service) else None
         live.change(
             **fields,
             state="running",
@@ -126,19 +136,19 @@ class Containers:
             stopped=False,
             again=False,
             kill_at=None,
-            health=health,
+            health=Health(began=time.time_ns()) if self.core.inside.check(live, service) else None,
             hooks=hooks,
         )
         live.reason = ""
         self.core.inside.watch_health(live, service)
-        self.core.net.dirty = True
+        self.core.net.touch()
         self.core.tell("start", live)
 
     async def _launch(self, live: Live, service: Service) -> None:
         core = self.core
         image = core.images.find(live.plan.image)
         wanted = attachments(core.stack.networks, service)
-        places = core.net.places(live, wanted)
+        places = await core.net.places(live, wanted)
         live.networks = core.net.expected(places)
         live.ports = await ports.reserve(core, live, service)
         _, overlay = furnish(core, live, service, image)
@@ -159,7 +169,6 @@ class Containers:
             if wanted:
                 core.net.connect(live, fds.pop("netlink"), places, service)
                 core.net.answer(live, service, fds.pop("dns-udp"), fds.pop("dns-tcp"))
-                core.net.settle()
         finally:
             for descriptor in fds.values():
                 os.close(descriptor)
@@ -168,7 +177,7 @@ class Containers:
     async def give_up(self, live: Live, code: int) -> None:
         """A start failed: whatever exists of it goes."""
         self.core.net.forget(live)
-        live.pid = 0
+        live.pid, live.parked = 0, None
         try:
             await self.core.keeper.call("forget", id=live.plan.id)
         except ComposerError:
@@ -237,8 +246,18 @@ class Containers:
             running.ended.set()
             return
         live = self.core.world.by_id(message["id"])
-        if live is not None:
+        if live is not None and live.starting:
+            live.parked = dict(message)
+        elif live is not None:
             self.exited(live, code, message)
+
+    async def lost(self, live: Live) -> None:
+        """The keeper says that it does not run (any more): see what became of it."""
+        listing = await self.core.keeper.call("list")
+        exits = {entry["id"]: entry.get("exit") for entry in listing["containers"]}
+        message = exits.get(live.plan.id) or {"code": 137, "time": time.time_ns()}
+        if live.plan.alive and not live.starting:
+            self.exited(live, exit_of(message), message)
 
     def exited(self, live: Live, code: int, message: Mapping[str, Any]) -> None:
         group = self.core.inside.group(live)

@@ -38,6 +38,9 @@ from composer.supervisor.oneoffs import Oneoffs
 from composer.supervisor.volumes import Volumes
 from composer.supervisor.world import Live, World, live_of, row
 
+SAVE_EVERY = 0.1
+"""Seconds between two writes of the record while many things change."""
+
 
 class Core:
     """Everything of one supervisor. `tasks` lives as long as it does."""
@@ -58,6 +61,7 @@ class Core:
         self.record: Record = empty(name)
         self.stack = Stack(name, {})
         self.unsaved = False
+        self.saved_at = 0.0
         self.forgettable: set[str] = set()
         self.droppable: list[str] = []
         self.held_ports: dict[str, list[str]] = {}
@@ -120,17 +124,29 @@ class Core:
         await execute(self, action)
         self.changed()
 
-    async def settle(self) -> None:
-        """Names, ports and the record follow what is."""
+    async def settle(self, *, now: bool = True) -> float | None:
+        """Ports and the record follow what is; without `now` the record not more often than is good.
+
+        Seconds until it wants to be called again, if something is left.
+        """
         self.net.settle()
+        await self.drop_ports()
+        wait = self.saved_at + SAVE_EVERY - time.monotonic()
+        if self.unsaved and not now and wait > 0:
+            return wait
         if self.unsaved:
             self.unsaved = False
+            self.saved_at = time.monotonic()
             self.save()
-            while self.droppable:
-                await self.keeper.call("drop", name=self.droppable.pop())
             for identity in list(self.forgettable):
                 self.forgettable.discard(identity)
                 await self.keeper.call("forget", id=identity)
+        return None
+
+    async def drop_ports(self) -> None:
+        """Let go of what containers that ended had reserved."""
+        while self.droppable:
+            await self.keeper.call("drop", name=self.droppable.pop())
 
     def save(self) -> None:
         """Write the record. A disk that is full or read-only costs what only the record remembers."""
@@ -210,7 +226,7 @@ class Core:
             await self.containers.adopt(live, known.pop(live.plan.id, None))
         for stray in known:
             await self.containers.discard(stray)
-        self.net.dirty = True
+        self.net.touch()
         self.unsaved = True
 
     def heard(self, message: dict[str, Any]) -> None:

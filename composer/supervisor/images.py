@@ -23,10 +23,13 @@ class Images:
     def __init__(self, paths: Paths, world: World) -> None:
         self.store = Store(paths)
         self.world = world
+        self.known: dict[str, Image] = {}
+        """What `find` found since the last look."""
         self.report: Callable[[dict[str, Any]], object] = lambda frame: None
 
     def look(self, references: Iterable[str]) -> None:
         """What of these is here, for planning."""
+        self.known.clear()
         for reference in references:
             image = self.store.find(reference)
             if image is None:
@@ -37,9 +40,10 @@ class Images:
 
     def find(self, reference: str) -> Image:
         """Raises ImageError when it is not here."""
-        image = self.store.find(reference)
+        image = self.known.get(reference) or self.store.find(reference)
         if image is None:
             raise ImageError(f"image {reference} is not here", hint="`composer pull` fetches it")
+        self.known[reference] = image
         return image
 
     async def pull(self, reference: str, platform: str) -> None:
@@ -50,6 +54,7 @@ class Images:
             )
 
         image = await self.store.pull(reference, platform=platform or None, progress=progress)
+        self.known.pop(reference, None)
         self.world.images[reference] = ImageState(image.id, time.time_ns())
 
     async def build(self, service: Service) -> None:
@@ -59,6 +64,7 @@ class Images:
 
     async def remove(self, reference: str) -> None:
         await anyio.to_thread.run_sync(self.store.remove, reference)
+        self.known.pop(reference, None)
         self.world.images.pop(reference, None)
 
     def view(self, reference: str, subpath: str) -> str:

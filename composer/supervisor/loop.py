@@ -51,7 +51,7 @@ class Loop:
         self,
         world: World,
         act: Callable[[Action], Awaitable[None]],
-        settle: Callable[[], Awaitable[None]],
+        settle: Callable[..., Awaitable[float | None]],
     ) -> None:
         self.world, self.act, self.settle = world, act, settle
         self.desired: Desired | None = None
@@ -114,11 +114,12 @@ class Loop:
         self.blocked = result.blocked
         if operation is None or not operation.superseded:
             self._begin(tasks, result, operation)
-        await self.settle()
+        again = await self.settle(now=not self.busy)
         if operation is not None and not self.busy and result.settled and not operation.superseded:
             operation.blocked = result.blocked
             self._finish(operation)
-        return IDLE if result.wake_at is None else max((result.wake_at - time.time_ns()) / SECOND, 0.0)
+        due = IDLE if result.wake_at is None else max((result.wake_at - time.time_ns()) / SECOND, 0.0)
+        return due if again is None else min(due, again)
 
     def _begin(self, tasks: TaskGroup, result: Step, operation: Operation | None) -> None:
         for action in result.actions:

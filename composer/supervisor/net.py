@@ -6,10 +6,14 @@ containers whenever one of them changed (`dirty`), once per pass of the loop.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import anyio
+
+from composer.errors import ComposerError
 from composer.model.stack import Attachment, Network, Service
 from composer.network import registry
 from composer.network.dns.resolvconf import upstreams
@@ -30,6 +34,16 @@ Place = tuple[NetworkRecord, Lease, Attachment]
 ALIVE = ("running", "paused")
 
 
+class LeaseBatch:
+    """Requests of one moment, answered by one write."""
+
+    def __init__(self) -> None:
+        self.requests: list[LeaseRequest] = []
+        self.leases: list[Lease] = []
+        self.error: ComposerError | None = None
+        self.done = anyio.Event()
+
+
 def host_resolv_conf() -> str:
     try:
         return Path("/etc/resolv.conf").read_text(errors="replace")
@@ -45,7 +59,9 @@ class Net:
         self.host = Netlink()
         self.firewall = firewall()
         self.resolver = Resolver(upstreams(host_resolv_conf()))
+        self.batch = LeaseBatch()
         self.dirty = False
+        self.naming = False
         self.published: tuple[list[NetworkRecord], list[PublishedPort]] | None = None
         self.records: dict[str, NetworkRecord] = {}
         self.digests: dict[str, str] = {}
@@ -74,7 +90,7 @@ class Net:
         """The network exists, with its bridge. Raises ConflictError, NotFoundError."""
         record = ensure_network(self.paths, self.stack, network, self.notice)
         self.know(record, network.key, digest)
-        self.dirty = True
+        self.touch()
 
     def remove(self, name: str) -> None:
         record = registry.find(self.paths, name)
@@ -83,17 +99,37 @@ class Net:
         self.world.networks.pop(name, None)
         self.records.pop(name, None)
 
-    def places(self, live: Live, wanted: Mapping[str, Attachment]) -> list[Place]:
+    async def places(self, live: Live, wanted: Mapping[str, Attachment]) -> list[Place]:
         """Addresses for a container on networks given by host name; they stay with its slot."""
         requests = [
             LeaseRequest(self.record(name), slot(self.stack, live), attachment)
             for name, attachment in wanted.items()
         ]
-        leases = registry.leases(self.paths, requests) if requests else []
+        leases = await self.lease(requests) if requests else []
         return [
             (request.record, lease, request.attachment)
             for request, lease in zip(requests, leases, strict=True)
         ]
+
+    async def lease(self, requests: list[LeaseRequest]) -> list[Lease]:
+        """Leases, asked for together with those of all containers that start in the same moment."""
+        batch = self.batch
+        begin = len(batch.requests)
+        batch.requests += requests
+        if begin:
+            await batch.done.wait()
+        else:
+            await anyio.lowlevel.checkpoint()
+            self.batch = LeaseBatch()
+            try:
+                batch.leases = registry.leases(self.paths, batch.requests)
+            except ComposerError as error:
+                batch.error = error
+            batch.done.set()
+        if batch.error is not None:
+            # Somebody's wish cannot be met; who asked for nothing special must not suffer for it.
+            return registry.leases(self.paths, requests)
+        return batch.leases[begin : begin + len(requests)]
 
     def record(self, name: str) -> NetworkRecord:
         if name not in self.records:
@@ -113,7 +149,7 @@ class Net:
         with Netlink(netlink) as inside:
             attach(self.host, inside, endpoints)
         live.networks = rows(endpoints, places, service)
-        self.dirty = True
+        self.touch()
 
     def answer(self, live: Live, service: Service | None, udp: int, tcp: int) -> None:
         """Answer a container's questions on sockets that are bound in its namespace."""
@@ -129,12 +165,12 @@ class Net:
             upstreams=() if closed and not own else own or None,
             links={alias: target for alias, target in links.items() if alias != target},
         )
-        self.dirty = True
+        self.touch()
 
     def forget(self, live: Live) -> None:
         """A container has ended."""
         self.resolver.remove(live.plan.id)
-        self.dirty = True
+        self.touch()
 
     def settle(self) -> None:
         """Names and rules follow what is. Raises NetlinkError."""
@@ -142,12 +178,23 @@ class Net:
             return
         self.dirty = False
         running = [live for live in self.world.containers.values() if live.plan.state in ALIVE]
-        self.resolver.set_zone(zone(entry for live in running for entry in names(live)))
         ports = [port for live in running for port in published(live)]
         bridges = [record for record in self.records.values() if record.driver == "bridge"]
         if self.published != (bridges, ports):
             publish(self.firewall, self.stack, bridges, ports)
             self.published = (bridges, ports)
+
+    def touch(self) -> None:
+        """Containers changed: names follow before anything else is heard, rules with the next `settle`."""
+        self.dirty = True
+        if not self.naming:
+            self.naming = True
+            asyncio.get_running_loop().call_soon(self.name)
+
+    def name(self) -> None:
+        self.naming = False
+        running = [live for live in self.world.containers.values() if live.pid]
+        self.resolver.set_zone(zone(entry for live in running for entry in names(live)))
 
     def end(self) -> None:
         """The stack is down: its rules go."""

@@ -23,6 +23,7 @@ async def reserve(core: Core, live: Live, service: Service) -> list[PortRow]:
     exposed = exposed_rows(service)
     if not wishes or not live.networks:
         return exposed
+    await core.drop_ports()
     reservations = reserve_all(wishes)
     try:
         for reservation in reservations:

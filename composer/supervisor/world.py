@@ -32,10 +32,18 @@ class Live:
         self.mounts: list[dict[str, Any]] = []
         self.anonymous: dict[str, str] = {}
         self.remove_after = False
+        self.starting = False
+        """Its start is asked for and not answered yet; news of its end waits in `parked`."""
+        self.parked: dict[str, Any] | None = None
         self.stdio: dict[str, int] = {}
         """What it is started with instead of pipes to its log: stdin, stdout, stderr."""
         self.resources: dict[str, int] = {}
         """Descriptors held for as long as it runs, by name."""
+
+    def take_parked(self) -> dict[str, Any] | None:
+        """The news of its end that came too early, once."""
+        parked, self.parked = self.parked, None
+        return parked
 
     @property
     def name(self) -> str:
