@@ -1,0 +1,214 @@
+"""What networks cost and carry: setting up for many containers, throughput and connection rate.
+
+    python -m benchmarks.network [--containers 50] [--seconds 2]
+
+Runs as root in network namespaces of its own; the machine's network is not touched. Each path is measured
+beside the same work over plain loopback, since machines differ: read the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from composer.model.stack import Attachment, Network
+from composer.network.endpoints import arrange, attach
+from composer.network.lifecycle import ensure_network, remove_networks
+from composer.network.nft.rules import PublishedPort
+from composer.network.ports import PortWish, free, reserve
+from composer.network.publish import publish, unpublish
+from composer.network.registry import LeaseRequest, leases
+from composer.network.relay import Relay
+from composer.paths import Paths
+from tests.network.conftest import Host, Space
+from tests.network.site import Site
+
+Result = TypeVar("Result")
+_CHUNK = 256 * 1024
+
+
+def timed(what: str, work: Callable[[], Result], count: int = 1) -> Result:
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(f"  {what:<44}{wall / count * 1e3:9.2f} ms {cpu / count * 1e3:9.2f} ms cpu")
+    return result
+
+
+def setting_up(site: Site, count: int) -> None:
+    print(f"setting up, per call ({count} containers):")
+    spaces = [site.host.space() for _ in range(count)]
+    network = Network("front", "bench_front")
+    record = timed("new network with its bridge", lambda: ensure_network(site.paths, "bench", network))
+    timed("network that is there", lambda: ensure_network(site.paths, "bench", network))
+    timed("firewall of the stack", lambda: publish(site.firewall, "bench", [record], []))
+    requests = [LeaseRequest(record, f"bench/web-{number}") for number in range(count)]
+    got = timed("leases, all containers at once", lambda: leases(site.paths, requests))
+    made = [
+        arrange(f"web-{number}", space.pid, [(record, lease, Attachment())])
+        for number, (space, lease) in enumerate(zip(spaces, got, strict=True))
+    ]
+
+    def attach_all() -> None:
+        for space, endpoints in zip(spaces, made, strict=True):
+            attach(site.host.netlink, space.netlink, endpoints, site.firewall)
+
+    timed("interface of a container, addresses, routes", attach_all, count)
+    held = timed("port reserved", lambda: reserve(PortWish() for _ in range(count)), count)
+    address = got[0].addresses[0].partition("/")[0]
+    ports = [PublishedPort("", each.port, "tcp", 80, address) for each in held]
+    timed("all ports published", lambda: publish(site.firewall, "bench", [record], ports))
+    more = timed(
+        "20 more networks, each",
+        lambda: [ensure_network(site.paths, "bench", Network(f"n{n}", f"bench_n{n}")) for n in range(20)],
+        20,
+    )
+    for each in held:
+        free(each)
+    timed("firewall removed", lambda: unpublish(site.firewall, "bench"))
+    for space in spaces:
+        space.end()
+    timed("20 networks removed at once", lambda: remove_networks(site.paths, more))
+    timed("the last one", lambda: remove_networks(site.paths, [record]))
+
+
+@contextmanager
+def child(work: Callable[[], object]) -> Iterator[None]:
+    """Run `work` in a forked process for the time of the block."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def swallow(listener: socket.socket) -> None:
+    """Accept for ever; read each connection to its end."""
+    listener.settimeout(None)
+    listener.listen(1024)
+    buffer = bytearray(_CHUNK)
+    while True:
+        accepted, _ = listener.accept()
+        try:
+            with accepted:
+                while accepted.recv_into(buffer):
+                    pass
+        except ConnectionResetError:
+            continue
+
+
+def throughput(client: socket.socket, to: tuple[str, int], seconds: float) -> float:
+    """Gbit/s of one connection."""
+    data = bytes(_CHUNK)
+    client.connect(to)
+    start, sent = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        sent += client.send(data)
+    elapsed = time.perf_counter() - start
+    client.close()
+    return sent * 8 / elapsed / 1e9
+
+
+def connections(make: Callable[[], socket.socket], to: tuple[str, int], seconds: float) -> float:
+    """Connections per second, one after the other."""
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        with make() as client:
+            client.connect(to)
+            client.shutdown(socket.SHUT_WR)
+            client.recv(1)
+        count += 1
+    return count / (time.perf_counter() - start)
+
+
+def carrying(site: Site, seconds: float) -> None:
+    site.network("front")
+    other = site.host.neighbour()
+    (web, made), (peer, _) = site.container("web-1", "front"), site.container("peer-1", "front")
+    address = made[0].addresses[0].partition("/")[0]
+    site.publish(PublishedPort("", 8080, "tcp", 80, address))
+    (relayed,) = reserve([PortWish("::1", "8080")])
+    paths: list[tuple[str, Space, Space, str, int]] = [
+        ("plain loopback, for comparison", site.host, site.host, "127.0.0.1", 81),
+        ("127.0.0.1:port", site.host, web, "127.0.0.1", 8080),
+        ("[::1]:port, through the relay", site.host, web, "::1", 8080),
+        ("another host to port", other, web, "198.51.100.1", 8080),
+        ("container to container", peer, web, address, 80),
+        ("container to port (hairpin)", peer, web, "198.51.100.1", 8080),
+    ]
+    listeners = {site.host: site.host.listen("127.0.0.1", 81), web: web.listen("0.0.0.0", 80)}
+    print(f"carrying ({seconds:g} s each):")
+    with ExitStack() as running:
+        for listener in listeners.values():
+            running.enter_context(child(lambda listener=listener: swallow(listener)))  # type: ignore[misc]
+        running.enter_context(child(lambda: asyncio.run(_relay(relayed.sockets[0], (address, 80)))))
+        for what, client, _, target, port in paths:
+            family = socket.AF_INET6 if ":" in target else socket.AF_INET
+            _wait_for(client, family, (target, port))
+            speed = throughput(client.open(family), (target, port), seconds)
+            with client.inside():
+                rate = connections(lambda family=family: socket.socket(family), (target, port), seconds)  # type: ignore[misc]
+            print(f"  {what:<44}{speed:9.1f} Gbit/s {rate:9.0f} connections/s")
+    free(relayed)
+
+
+async def _relay(listener: socket.socket, target: tuple[str, int]) -> None:
+    relay = Relay()
+    relay.serve(listener, [target])
+    await asyncio.Event().wait()
+
+
+def _wait_for(client: Space, family: int, to: tuple[str, int]) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        with client.open(family) as probe:
+            if not probe.connect_ex(to):
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nobody listens at {to}")
+
+
+def main(arguments: Iterable[str]) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--containers", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    options = parser.parse_args(list(arguments))
+    if ctypes.CDLL(None).unshare(0x40000000):
+        raise SystemExit("needs root, for network namespaces of its own")
+    spaces: list[Space] = []
+
+    def make() -> Space:
+        spaces.append(Space())
+        return spaces[-1]
+
+    with tempfile.TemporaryDirectory() as directory:
+        host = Host(make, Path(directory))
+        paths = Paths(Path(directory) / "run", Path(directory) / "state")
+        try:
+            with Site(host, paths, "bench") as site:
+                setting_up(site, options.containers)
+                carrying(site, options.seconds)
+        finally:
+            for space in spaces:
+                space.end()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
