@@ -7,6 +7,7 @@ mean is the matter of `links`, `conntrack`, `ports` and `nft`.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -16,7 +17,7 @@ from typing import NamedTuple, Self
 from composer.errors import ComposerError
 
 NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_NETFILTER = 0, 4, 12
-_SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT_CHECK = 270, 10, 11, 12
+_SOL_NETLINK, _ADD_MEMBERSHIP, _CAP_ACK, _EXT_ACK, _STRICT_CHECK = 270, 1, 10, 11, 12
 
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
 REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
@@ -39,10 +40,10 @@ _BATCH = 20
 class NetlinkError(ComposerError):
     """The kernel refused a request. `errno` as in errno(3); `text` is the kernel's own remark, if any."""
 
-    def __init__(self, errno: int, text: str, what: str) -> None:
+    def __init__(self, number: int, text: str, what: str) -> None:
         remark = f" ({text})" if text else ""
-        super().__init__(f"{what}: {os.strerror(errno)}{remark}")
-        self.errno = errno
+        super().__init__(f"{what}: {os.strerror(number)}{remark}")
+        self.errno = number
         self.text = text
 
 
@@ -143,6 +144,22 @@ class Netlink:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    def join(self, group: int) -> None:
+        """Be told of what happens in a multicast group; for a socket that is used for nothing else."""
+        self._socket.bind((0, 0))
+        self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+
+    def drain(self) -> None:
+        """Throw away what was told, also that more was told than there is room for (ENOBUFS)."""
+        while True:
+            try:
+                self._socket.recv(_BUFFER, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+
     def request(self, messages: Iterable[Message], *, forgive: Sequence[int] = ()) -> list[Answer]:
         """Do all `messages` in order, each on its own: one that fails does not stop those after it.
 
@@ -223,7 +240,7 @@ class Netlink:
                     if code not in forgive:
                         failures.append(NetlinkError(code, _remark(answer.body, flags), what))
         if not heard:
-            raise NetlinkError(71, "no answer", chunk[0].what)
+            raise NetlinkError(errno.EPROTO, "no answer", chunk[0].what)
 
     def _send(self, messages: Sequence[Message], acknowledged: int) -> int:
         first = self._sequence + 1
@@ -257,7 +274,7 @@ def _split(data: bytes) -> Iterator[tuple[Answer, int]]:
     while start + 16 <= len(view):
         size, kind, flags, sequence, _ = _HEADER.unpack_from(view, start)
         if size < 16 or start + size > len(view):
-            raise NetlinkError(74, "cut-off answer", "reading from netlink")
+            raise NetlinkError(errno.EBADMSG, "cut-off answer", "reading from netlink")
         yield Answer(kind, sequence, view[start + 16 : start + size]), flags
         start += (size + 3) & ~3
 

@@ -4,6 +4,7 @@ network.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 from composer.network import registry
@@ -11,15 +12,30 @@ from composer.network.conntrack import Flow, forget_udp
 from composer.network.lifecycle import remove_networks
 from composer.network.netlink import NETLINK_NETFILTER, Netlink
 from composer.network.nft import apply, neighbours, rules, spoof
+from composer.network.nft.messages import Name
 from composer.network.nft.rules import Bridge, PublishedPort
 from composer.network.ports import is_local
 from composer.network.registry import NetworkRecord
 from composer.paths import Paths
 
+_NFTABLES_GROUP = 7
+
 
 def firewall() -> Netlink:
     """A socket for `publish` and `unpublish`; keep it, closing is slow."""
     return Netlink(protocol=NETLINK_NETFILTER)
+
+
+def is_published(socket: Netlink, stack_name: str) -> bool:
+    """Whether the stack's table is there: `nft flush ruleset` takes it along with everybody's."""
+    return bool(socket.request([Name("inet", rules.table_name(stack_name)).get()], forgive=(errno.ENOENT,)))
+
+
+def watch() -> Netlink:
+    """A socket that becomes readable when somebody changes nftables: `drain` it, then ask `is_published`."""
+    socket = firewall()
+    socket.join(_NFTABLES_GROUP)
+    return socket
 
 
 def publish(

@@ -260,6 +260,6 @@ def silent(client: socket.socket, to: tuple[str, int]) -> bool:
     return False
 
 
-def unheard(server: socket.socket) -> bool:
+def unheard(server: socket.socket | Netlink) -> bool:
     """Whether nothing has reached this socket."""
     return not select.select([server], [], [], 0.1)[0]

@@ -9,7 +9,7 @@ import pytest
 
 from composer.network import endpoints
 from composer.network.nft.rules import PublishedPort
-from composer.network.publish import teardown
+from composer.network.publish import is_published, teardown, watch
 from tests.network.conftest import silent, talk, udp, unheard
 from tests.network.site import Site
 
@@ -180,3 +180,36 @@ def test_a_flow_that_goes_where_it_should_is_not_cut(site: Site) -> None:
     site.publish(port, PublishedPort("", 8080, "tcp", 80, _ip(made)))
     after = site.host.run("conntrack", "-L", "-p", "udp", "-o", "id")
     assert before.rpartition("id=")[2] == after.rpartition("id=")[2] != ""
+
+
+def test_stacks_are_apart_but_for_published_ports(site: Site) -> None:
+    """By address nothing passes; by a port of the host it does, and the caller is seen as itself."""
+    other = site.closing(Site(site.host, site.paths, "other"))
+    site.network("front")
+    other.network("front")
+    site.host.neighbour()
+    (web, made), (guest, at_guest) = site.container("web-1", "front"), other.container("guest-1", "front")
+    server = web.listen("0.0.0.0", 80)
+    guest.listen("0.0.0.0", 80)
+    assert silent(guest.open(), (_ip(made), 80))
+    assert silent(web.open(), (_ip(at_guest), 80))
+    site.publish(PublishedPort("", 8080, "tcp", 80, _ip(made)))
+    peer, _ = talk(guest.open(), server, ("198.51.100.1", 8080))
+    assert peer[0] == _ip(at_guest)
+    site.publish(PublishedPort("127.0.0.1", 8080, "tcp", 80, _ip(made)))
+    assert silent(guest.open(), ("198.51.100.1", 8080))
+
+
+def test_a_flushed_ruleset_is_noticed_and_put_back(site: Site) -> None:
+    site.network("front")
+    before = site.host.run("nft", "list", "ruleset")
+    events = site.closing(watch())
+    assert unheard(events)
+    site.host.run("nft", "flush", "ruleset")
+    assert not unheard(events)
+    events.drain()
+    assert unheard(events)
+    assert not is_published(site.firewall, site.stack)
+    site.publish()
+    assert is_published(site.firewall, site.stack)
+    assert site.host.run("nft", "list", "ruleset") == before
