@@ -1,6 +1,4 @@
-"""Stacked directories read as overlayfs would show them, without mounting anything.
-
-A leaf; reads only, but for `copy`.
+"""Stacked directories read as overlayfs would show them, without mounting anything. A leaf.
 
 For whoever needs a file or a tree of an image, or of a container that does not run. The layers must not
 change meanwhile: a running container's upper directory is in its own hands, so pause it first. What is
@@ -74,9 +72,7 @@ class Layered:
                 yield found
 
     def find(self, path: str, *, follow: bool = True) -> Node | None:
-        """What is at `path`, links on the way resolved inside the tree;
-
-        a last link too unless `follow` is off.
+        """What is at `path`; links are resolved inside the tree, a last one unless `follow` is off.
 
         Raises OSError for a loop of links.
         """
@@ -108,8 +104,7 @@ class Layered:
 
 
 def copy(tree: Layered, node: Node, target: int) -> None:
-    """Copy what a directory of the tree holds, and its own owner, mode and times, into the open directory
-    `target`.
+    """Copy a directory of the tree, its own owner, mode and times included, onto the open one `target`.
 
     Hard links stay links, attributes and devices are kept. Names that exist already raise OSError.
     """
@@ -117,10 +112,9 @@ def copy(tree: Layered, node: Node, target: int) -> None:
 
 
 def copy_directories(tree: Layered, otherwise: Layered, paths: Iterable[str], target: Path) -> None:
-    """Make those of `paths` that are directories in `tree` below `target`, empty, with their owners, modes
-    and times.
+    """Make empty ones below `target`, with owners, modes and times, of those `paths` that `tree` has.
 
-    So are the directories on the way; those that only `otherwise` has follow it.
+    So are the directories on the way; what is not in `paths` follows `otherwise`.
     """
     wanted = set(paths)
     for path in sorted(wanted):

@@ -1,4 +1,4 @@
-"""Images in files: save and load. K.
+"""Images in files: save and load.
 
 Docker's archive: `manifest.json` names a configuration and the layers of each image. The OCI archive: a tar
 of an OCI layout. Many are both, and then the OCI part is taken, because it keeps the digests. An archive is

@@ -1,4 +1,4 @@
-"""Who we are to registries: Docker's config.json and its credential helpers. K.
+"""Who we are to registries: Docker's config.json and its credential helpers.
 
 Helpers speak the protocol of docker/docker-credential-helpers: `docker-credential-NAME get|store|erase`, the
 server's name or JSON on the standard input.

@@ -1,6 +1,4 @@
-"""The two images that need no download:
-
-`scratch`, empty, and `host`, the host's own /usr with a clean /etc.
+"""The two images that need no download: `scratch`, which is empty, and `host`, the host's own /usr.
 
 `host` is a generated skeleton at "/" and the host's /usr (and /bin, /lib… where those are not links into
 it) as overlays of their own, since a lower of an overlay is always a whole tree. An overlay looks at a

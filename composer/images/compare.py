@@ -1,4 +1,4 @@
-"""Finds what was changed in an unpacked layer, by reading its archive again. K; writes nothing."""
+"""Finds what was changed in an unpacked layer, by reading its archive again. Writes nothing."""
 
 from __future__ import annotations
 

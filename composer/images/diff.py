@@ -1,6 +1,4 @@
-"""Turns a directory into a layer's archive, the same bytes for the same content.
-
-K; the inverse of `layers`.
+"""Turns a directory into a layer's archive, the same bytes for the same content: `layers`, backwards.
 
 Names are sorted, times are whole seconds (capped at SOURCE_DATE_EPOCH where one is given), and owners are
 numbers. An overlay's whiteouts become `.wh.` entries again. Format: pax headers only where ustar has no

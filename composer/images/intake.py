@@ -1,6 +1,4 @@
-"""Layers and images coming into being:
-
-from a stream, from an upper directory, from a finished configuration. K.
+"""Layers and images coming into being, from a stream, an upper directory, a finished configuration.
 
 Whoever adds holds `layout.adding()` until the image is named, so that no sweep takes its parts away.
 """

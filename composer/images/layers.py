@@ -99,10 +99,7 @@ def unpack(
 
 @cache
 def overlay_prefix() -> str:
-    """The namespace of overlayfs's attributes that this process may write:
-
-    the kernel's choice by privilege.
-    """
+    """The namespace of overlayfs's attributes for this process; the kernel chooses it by privilege too."""
     return "trusted.overlay." if _is_privileged() else "user.overlay."
 
 
@@ -316,10 +313,7 @@ class _Unpacker:
             ) from error
 
     def _attributes(self, file: int | str, member: tar.Member) -> None:
-        """Capabilities, access lists and users' attributes are kept;
-
-        labels of the packing host mean nothing.
-        """
+        """Keep capabilities, access lists and users' attributes; labels of the packing host mean nothing."""
         if sum(len(key) + len(value) for key, value in member.xattrs.items()) > _MAX_XATTRS:
             raise ImageError(f"{_shown(member.name)} has too many extended attributes")
         for key, value in member.xattrs.items():

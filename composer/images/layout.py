@@ -129,10 +129,7 @@ class Layout:
 
     @contextmanager
     def partial(self, digest: str) -> Iterator[Partial | None]:
-        """The one place where a blob grows, locked for us;
-
-        None when the blob is there. Waits for other writers.
-        """
+        """The one place where a blob grows, locked for us; None when it is whole. Waits for other writers."""
         self._make()
         path = self.root / "partial" / self.path(digest).name
         while not self.has(digest):
@@ -185,10 +182,7 @@ class Layout:
 
     @contextmanager
     def changing(self) -> Iterator[list[dict[str, Any]]]:
-        """The entries of the index, to be changed in place;
-
-        written when the block ends without an exception.
-        """
+        """The entries of the index, to be changed in place; written if the block ends well."""
         self._make()
         with locked(self.root / "index.lock"):
             entries = self.entries()

@@ -1,4 +1,4 @@
-"""New images from what is no image: `import` and `commit`. K."""
+"""New images from what is no image: `import` and `commit`."""
 
 from __future__ import annotations
 

@@ -84,10 +84,7 @@ def is_digest(text: str) -> bool:
 
 
 def _with_registry(text: str) -> str:
-    """Put the registry in front unless the first part is one:
-
-    it has a dot, a colon or a capital, or is localhost.
-    """
+    """Put the registry in front. The first part is one if it has a dot, colon or capital, or is localhost."""
     first, slash, rest = text.partition("/")
     is_registry = first == "localhost" or any(mark in first for mark in ".:[") or first != first.lower()
     if not slash or not is_registry:

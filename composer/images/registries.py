@@ -1,4 +1,4 @@
-"""Which servers stand behind a registry's name: mirrors, plain HTTP, certificates. K only in `read`.
+"""Which servers stand behind a registry's name: mirrors, plain HTTP, certificates.
 
 Taken from the files that the user's other tools use: registries.conf in its version 2
 (containers-registries.conf(5)), Docker's daemon.json (`registry-mirrors`, `insecure-registries`), and
@@ -50,10 +50,7 @@ class Registries(Value):
     certificates: tuple[Path, ...] = ()
 
     def endpoints(self, reference: Reference) -> list[Endpoint]:
-        """The servers to ask for `reference`, in order:
-
-        mirrors, then the registry itself. Raises ImageError.
-        """
+        """The servers to ask for `reference`: mirrors, then the registry itself. Raises ImageError."""
         for rule in self.rules:
             rest = _below(rule.prefix, reference)
             if rest is None:

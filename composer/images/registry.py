@@ -1,4 +1,4 @@
-"""One registry over HTTP: OCI distribution-spec 1.1 and Docker's token authentication. K (network).
+"""One registry over HTTP: OCI distribution-spec 1.1 and Docker's token authentication.
 
 Synchronous, one call per request, to be used from several threads: who streams layers unpacks them at the
 same time, which is thread's work anyway. Every failure is a RegistryError in words; what may pass by itself

@@ -1,4 +1,4 @@
-"""The images of this host: by name or id, complete and ready to be stacked. K; the front of the room.
+"""The images of this host: by name or id, complete and ready to be stacked. The front of the room.
 
 `find` is on the path of every start: it imports nothing but the standard library's json and hashlib. What
 is rarely used (pull, push, save, load, prune, …) lives in modules of its own, imported when called.
@@ -276,10 +276,7 @@ class Store:
     # Far away
 
     async def pull(self, reference: str, *, platform: str | None = None, progress: Report = _silent) -> Image:
-        """Fetch an image from its registry;
-
-        what is here already is not fetched again. Raises RegistryError.
-        """
+        """Fetch what is missing of an image from its registry. Raises RegistryError."""
         from composer.images.transfer import pull
 
         return await pull(self, parse(reference), formats.platform(platform), progress)
@@ -357,10 +354,7 @@ class Store:
         return usage(self, in_use)
 
     def _used(self, entry: Entry) -> None:
-        """Remember the time of use as the manifest's time:
-
-        a write that needs no lock and no file of its own.
-        """
+        """Remember the time of use as the manifest's time, which needs no lock and no file of its own."""
         try:
             os.utime(self.layout.path(entry["digest"]))
         except OSError:
@@ -376,10 +370,7 @@ class Store:
 
 
 def _by_id(entries: list[Entry], text: str) -> Entry | None:
-    """The entry whose id begins with `text`:
-
-    64 digits, or at least 7 of them. Raises ImageError when unclear.
-    """
+    """The entry whose id begins with `text`, at least 7 digits. Raises ImageError when several do."""
     digits = text.removeprefix("sha256:")
     if len(digits) < 7 or any(digit not in "0123456789abcdef" for digit in digits):
         return None

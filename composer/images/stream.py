@@ -1,4 +1,4 @@
-"""Bytes on their way: decompression by what the bytes say, hashing, reading ahead in a thread. K."""
+"""Bytes on their way: decompression by what the bytes say, hashing, reading ahead in a thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""House-keeping of the store: mark what the index leads to, remove the rest; check every byte. K."""
+"""House-keeping of the store: mark what the index leads to, remove the rest; check every byte."""
 
 from __future__ import annotations
 
@@ -54,11 +54,13 @@ def prune(store: Store, all_: bool, keep_size: int | None, in_use: Collection[st
 
 
 def sweep(store: Store, in_use: Collection[str], *, partial: bool) -> Swept:
-    """Remove every blob and layer that no entry of the index leads to;
+    """Remove every blob and layer that no entry of the index leads to; with `partial`, broken downloads too.
 
-    with `partial` also broken downloads.
+    Without `partial` it is not worth waiting for a long pull of somebody else: the next prune sweeps.
     """
-    with store.layout.sweeping():
+    with store.layout.sweeping(wait=partial) as held:
+        if not held:
+            return Swept((), (), 0)
         blobs, layers = marked(store, in_use)
         deleted, freed = [], 0
         for diff_id in [d for d in store.unpacked.ids() if d not in layers]:

@@ -139,10 +139,7 @@ def number(field: bytes) -> int:
 
 
 def _verify(block: bytes) -> None:
-    """Compare the checksum:
-
-    the sum of all bytes, its own field as blanks. Old writers summed signed bytes.
-    """
+    """Compare the sum of all bytes, the checksum itself as blanks. Old writers summed signed bytes."""
     expected = number(block[148:156])
     total = sum(block) - sum(block[148:156]) + 8 * 32
     if total != expected and total - 256 * sum(byte > 127 for byte in block[:148] + block[156:]) != expected:

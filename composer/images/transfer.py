@@ -1,4 +1,4 @@
-"""Pull and push: several layers at once, each unpacked while it comes. A at the surface, threads below.
+"""Pull and push: several layers at once, each unpacked while it comes.
 
 A layer's download appends to its partial file; its unpacking reads the same file behind it. So a connection
 that breaks is resumed without the unpacker noticing, and a slow disk never holds the network up.

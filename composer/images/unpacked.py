@@ -1,4 +1,4 @@
-"""Layers as directories, one per diff id, shared by all images and containers. K.
+"""Layers as directories, one per diff id, shared by all images and containers.
 
 `layers/<hex>/fs` is what overlayfs stacks, `layers/<hex>/facts.json` what was learnt on the way. A
 directory in `layers` is whole: it is made in `unfinished`, under a lock on itself, and appears by rename
@@ -131,10 +131,7 @@ class Unpacked:
             shutil.rmtree(path, ignore_errors=True)
 
     def _parents(self, diff_id: str, under: list[str], below: tuple[str, ...]) -> Path:
-        """The implicit directories of a layer as they are in the layers `below`;
-
-        made once for each such stack.
-        """
+        """The implicit directories of a layer as the layers `below` have them; made once for each stack."""
         from hashlib import sha256
 
         home = self._home(diff_id)

@@ -1,7 +1,8 @@
 """Named and anonymous volumes of this host: a folder each, with a record beside its data.
 
-<state>/volumes/<name>/_data what containers see <state>/volumes/<name>/volume.json driver, options, labels,
-the stack that made it <state>/volumes/<name>/filling there while `_data` is being filled from an image
+    <state>/volumes/<name>/_data         what containers see
+    <state>/volumes/<name>/volume.json   driver, options, labels, the stack that made it
+    <state>/volumes/<name>/filling       there while `_data` is being filled from an image
 
 A volume exists when its record does. It goes by a rename, so that half of one is never seen and a later one
 of the same name never finds old data. Who uses it holds a shared lock on its folder; the kernel lets go of
