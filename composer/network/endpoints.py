@@ -18,6 +18,9 @@ from composer.network.nft import apply, spoof
 from composer.network.registry import Lease, NetworkRecord
 from composer.value import Value
 
+_NO_IPV6 = (errno.EAFNOSUPPORT,)
+"""What a kernel started with ipv6.disable=1 says; IPv4 is to work all the same."""
+
 
 class Endpoint(Value):
     """One interface of one container. `pid` is a process in its network namespace; `link` the bridge, or the
@@ -116,41 +119,37 @@ def attach(
     with the namespace. Raises NotFoundError when a bridge or parent interface is missing.
     """
     masters = links.find(host, {endpoint.link for endpoint in endpoints})
-    # br_netfilter translates addresses while a frame is still being bridged: a container that calls itself by
-    # a published port gets its own frame back, which only a port in hairpin mode lets through.
-    hairpin = sysctl.read("bridge/bridge-nf-call-iptables") == "1"
-    requests: list[Message] = []
     for endpoint in endpoints:
         if endpoint.link not in masters:
             raise NotFoundError(
                 f"network {endpoint.network}: there is no interface {endpoint.link}",
                 hint="run `composer up` again",
             )
-        guarded = endpoint.guarded and firewall is not None
-        requests += _outside(endpoint, masters[endpoint.link], hairpin, guarded)
-    index = {link.name: link.index for link in map(links.read_link, host.request(requests))}
-    guarded_ = [endpoint for endpoint in endpoints if endpoint.guarded] if firewall is not None else []
-    if firewall is not None and guarded_:
-        _guard(firewall, guarded_)
-    macs = [links.add_static_mac(index[host_name(endpoint)], endpoint.mac) for endpoint in guarded_]
-    ups = [links.set_up(host_name(endpoint)) for endpoint in endpoints if endpoint.driver == "bridge"]
-    host.request([*macs, *ups])
+    guarded = [e for e in endpoints if e.guarded] if firewall is not None else []
+    # br_netfilter translates addresses while a frame is still being bridged: a container that calls itself by
+    # a published port gets its own frame back, which only a port in hairpin mode lets through.
+    hairpin = sysctl.read("bridge/bridge-nf-call-iptables") == "1"
+    made = [message for e in endpoints for message in _outside(e, masters[e.link], hairpin, e in guarded)]
+    index = {link.name: link.index for link in map(links.read_link, host.request(made, forgive=_NO_IPV6))}
+    if firewall is not None and guarded:
+        _guard(firewall, guarded)
+    bridged = [host_name(endpoint) for endpoint in endpoints if endpoint.driver == "bridge"]
+    macs = [links.add_static_mac(index[host_name(endpoint)], endpoint.mac) for endpoint in guarded]
+    host.request([*macs, *map(links.set_up, bridged)])
     _configure(inside, endpoints)
     # Asking for a link makes the kernel act on its carrier at once (from Linux 6.8 on), not in a work queue
     # some time later: the first packet of the container is not lost.
-    host.request([links.get_link(host_name(e)) for e in endpoints if e.driver == "bridge"])
+    host.request(map(links.get_link, bridged))
 
 
 def _outside(endpoint: Endpoint, master: links.Link, hairpin: bool, guarded: bool) -> list[Message]:
-    peer, mac, pid = endpoint.interface, endpoint.mac, endpoint.pid
+    peer, mac, pid, mtu = endpoint.interface, endpoint.mac, endpoint.pid, min(endpoint.mtu, master.mtu)
     if endpoint.driver == "macvlan":
         mode = endpoint.mode or "bridge"
-        return [links.add_macvlan(master.index, endpoint.mtu, peer=peer, mac=mac, pid=pid, mode=mode)]
+        return [links.add_macvlan(master.index, mtu, peer=peer, mac=mac, pid=pid, mode=mode)]
     if endpoint.driver == "ipvlan":
         mode = endpoint.mode or "l2"
-        return [
-            links.add_ipvlan(master.index, endpoint.mtu, peer=peer, pid=pid, mode=mode, flag=endpoint.flag)
-        ]
+        return [links.add_ipvlan(master.index, mtu, peer=peer, pid=pid, mode=mode, flag=endpoint.flag)]
     name = host_name(endpoint)
     return [
         links.add_veth(
@@ -165,6 +164,7 @@ def _outside(endpoint: Endpoint, master: links.Link, hairpin: bool, guarded: boo
             learning=not guarded,
             flood=not guarded,
         ),
+        links.no_link_local(name),
         links.get_link(name),
     ]
 
@@ -192,7 +192,7 @@ def _configure(inside: Netlink, endpoints: Sequence[Endpoint]) -> None:
     names = [endpoint.interface for endpoint in endpoints]
     quiet = [links.no_link_local(e.interface) for e in endpoints if not any(":" in a for a in e.addresses)]
     ups = [links.set_up(name) for name in ("lo", *names)]
-    answers = inside.request([*quiet, *ups, *(links.get_link(name) for name in names)])
+    answers = inside.request([*quiet, *ups, *map(links.get_link, names)], forgive=_NO_IPV6)
     index = {link.name: link.index for link in map(links.read_link, answers)}
     requests = []
     for endpoint in endpoints:
@@ -202,7 +202,7 @@ def _configure(inside: Netlink, endpoints: Sequence[Endpoint]) -> None:
         requests += [
             links.add_route(at, gateway) for gateway in (endpoint.gateway4, endpoint.gateway6) if gateway
         ]
-    inside.request(requests)
+    inside.request(requests, forgive=_NO_IPV6)
 
 
 def detach(inside: Netlink, interfaces: Iterable[str]) -> None:

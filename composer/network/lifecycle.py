@@ -91,7 +91,7 @@ def raise_link(host: Netlink, record: NetworkRecord, notice: Notice = lambda _: 
         for pool in record.pools
         if pool.version == 4 or v6
     ]
-    host.request([*requests, links.set_up(record.link)])
+    host.request([*requests, links.set_up(record.link)], forgive=(errno.EAFNOSUPPORT,))
 
 
 def _raise_vlan(host: Netlink, record: NetworkRecord) -> None:

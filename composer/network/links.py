@@ -103,11 +103,6 @@ def _mac(value: str) -> bytes:
     return bytes.fromhex(value.replace(":", ""))
 
 
-def _no_link_local() -> bytes:
-    """No fe80:: address by itself: bridge ports need none, and each would send a dozen multicast frames."""
-    return nested(_AF_SPEC, nested(socket.AF_INET6, u8(_ADDR_GEN_MODE, _ADDR_GEN_NONE)))
-
-
 def add_bridge(name: str, mac: str, mtu: int) -> Message:
     """A bridge, down. A given `mac` keeps it from changing with its ports, which would cut connections."""
     info = nested(_LINKINFO, string(_KIND, "bridge"))
@@ -176,11 +171,11 @@ def add_vlan(name: str, parent: int, number: int) -> Message:
 
 
 def set_port(name: str, *, group: int = 0, **flags: bool) -> Message:
-    """Settings of a bridge port, by the names in `_PORT_FLAGS`; also takes away its link-local address."""
+    """Settings of a bridge port, by the names in `_PORT_FLAGS`."""
     data = [u8(_PORT_FLAGS[key], value) for key, value in flags.items()]
     info = nested(_LINKINFO, string(_PORT_KIND, "bridge"), nested(_PORT_DATA, *data))
     what = f"setting up bridge port {name}"
-    return _link(_NEWLINK, 0, what, string(_NAME, name), u32(_GROUP, group), info, _no_link_local())
+    return _link(_NEWLINK, 0, what, string(_NAME, name), u32(_GROUP, group), info)
 
 
 def add_static_mac(port: int, mac: str) -> Message:
@@ -194,7 +189,9 @@ def set_up(name: str) -> Message:
 
 
 def no_link_local(name: str) -> Message:
-    return _link(_NEWLINK, 0, f"configuring IPv6 of {name}", string(_NAME, name), _no_link_local())
+    """No fe80:: address by itself: bridge ports need none, and each would send a dozen multicast frames."""
+    mode = nested(_AF_SPEC, nested(socket.AF_INET6, u8(_ADDR_GEN_MODE, _ADDR_GEN_NONE)))
+    return _link(_NEWLINK, 0, f"configuring IPv6 of {name}", string(_NAME, name), mode)
 
 
 def set_group(index: int, group: int) -> Message:

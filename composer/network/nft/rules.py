@@ -18,7 +18,6 @@ from composer.value import Value
 BRIDGE_GROUP = 0x63740001
 """The link group of all our bridges, of whatever stack."""
 
-
 UDP_PORTS = "udp_ports"
 """A set that no rule uses: it says which UDP ports a table publishes, to whoever replaces the table."""
 
@@ -37,7 +36,7 @@ class PublishedPort(Value):
 
 
 class Bridge(Value):
-    """A network as the firewall sees it. `outbound` "" does not masquerade."""
+    """A network as the firewall sees it: the name of its bridge, and what is allowed."""
 
     name: str
     internal: bool = False
