@@ -79,7 +79,9 @@ def scalar(text: str) -> Any:
     plain = text.replace("_", "")
     if _INTEGER.match(plain):
         return _integer(plain)
-    return float(plain) if _FLOAT.match(plain) else text
+    if _FLOAT.match(plain) and abs(number := float(plain)) != float("inf"):
+        return number
+    return text
 
 
 def _integer(text: str) -> int | float:
