@@ -1,9 +1,8 @@
-"""Manifests, indexes and configurations of images as types, and the checks that strangers' JSON must
-pass.
+"""Manifests, indexes and configurations of images as types, and the checks strangers' JSON must pass.
 
 Pure.
 
-OCI image-spec 1.1 (manifest.md, image-index.md, config.md, descriptor.md) and Docker's image manifest,
+OCI image-spec 1.1 (manifest.md, image-index.md, config.md, descriptor.md) and Docker's image manifest
 schema 2.
 """
 

@@ -62,11 +62,12 @@ def unpack(
     expected: str | None = None,
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     progress: Callable[[int], None] | None = None,
+    abandon: Callable[[], None] | None = None,
 ) -> Facts:
     """Unpack the archive behind `read`, compressed or not, into the empty directory `target`.
 
     `expected` is the digest that its plain bytes must have. `progress` is told how many of them were done.
-    Raises ImageError.
+    `abandon` wakes a `read` that waits, when the layer turns out to be wrong. Raises ImageError.
     """
     hasher = hashlib.sha256()
     total = 0
@@ -82,7 +83,7 @@ def unpack(
 
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with Ahead(plain()) as ahead:
+        with Ahead(plain(), abandon=abandon) as ahead:
             stream = tar.Stream(ahead.take)
             unpacker = _Unpacker(root, stream, limits)
             unpacker.run(progress)

@@ -27,7 +27,7 @@ from composer.images.layout import digest_of, short
 from composer.images.reference import is_digest
 from composer.images.registries import Endpoint, Registries, certificates
 
-CONNECT_TIMEOUT, READ_TIMEOUT = 15.0, 60.0  # seconds
+CONNECT_TIMEOUT, READ_TIMEOUT = 15.0, 20.0  # seconds; also how long a stalled server can hold up Ctrl-C
 TRIES = 5
 LONGEST_WAIT = 15.0  # seconds; a registry that wants more patience is reported instead
 PIECE = 256 * 1024

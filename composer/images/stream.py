@@ -114,10 +114,13 @@ class Ahead:
     """Runs an iterator of chunks in a thread, at most `depth` chunks ahead of whoever takes them.
 
     Leave the block and the thread ends; an exception of the iterator is raised where the chunks are taken.
+    An iterator that may wait for others needs `abandon`, which makes it give up.
     """
 
-    def __init__(self, chunks: Iterator[bytes], depth: int = 8) -> None:
-        self._chunks, self._depth = chunks, depth
+    def __init__(
+        self, chunks: Iterator[bytes], *, depth: int = 8, abandon: Callable[[], None] | None = None
+    ) -> None:
+        self._chunks, self._depth, self._abandon = chunks, depth, abandon
         self._ready: deque[bytes] = deque()
         self._change = threading.Condition()
         self._ended = self._stopped = False
@@ -131,7 +134,10 @@ class Ahead:
     def __exit__(self, *_: object) -> None:
         with self._change:
             self._stopped = True
+            ended = self._ended
             self._change.notify_all()
+        if not ended and self._abandon is not None:
+            self._abandon()
         self._thread.join()
 
     def _run(self) -> None:

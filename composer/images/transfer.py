@@ -204,7 +204,7 @@ class _Pull:
 
     def _both(self, layer: Descriptor, diff_id: str, partial: Partial) -> None:
         """Download in a thread of its own, unpack in this one."""
-        growing = _Growing(partial.descriptor)
+        growing = _Growing(partial.descriptor, self._stop)
 
         def grew(seen: int) -> None:
             growing.grew(seen)
@@ -223,7 +223,7 @@ class _Pull:
         try:
             self._store.unpacked.ensure(diff_id, lambda: growing.opened())
         except BaseException:
-            self._stop.set()
+            growing.abandon()
             raise
         finally:
             thread.join()
@@ -267,8 +267,8 @@ class _Pull:
 class _Growing:
     """Reads a file behind the one who writes it."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, descriptor: int, stop: threading.Event) -> None:
+        self._descriptor, self._stop = descriptor, stop
         self._change = threading.Condition()
         self._there = self._at = 0
         self._ended = False
@@ -283,6 +283,11 @@ class _Growing:
         with self._change:
             self._ended, self._error = True, error
             self._change.notify()
+
+    def abandon(self) -> None:
+        """The content is wrong: nothing more of this image is worth its time."""
+        self._stop.set()
+        self.end(RegistryError("stopped"))
 
     def check(self) -> None:
         if self._error is not None:

@@ -30,6 +30,9 @@ class Reader(Protocol):
 
     def read(self, count: int, /) -> bytes: ...
 
+    def abandon(self) -> None:
+        """Nobody will read on: let go of a `read` that waits."""
+
 
 Open = Callable[[], AbstractContextManager[Reader]]
 
@@ -62,7 +65,7 @@ class Unpacked:
             fs.mkdir(mode=0o755)
             fs.chmod(0o755)
             with open_() as reader:
-                facts = unpack(reader.read, fs, expected=diff_id, progress=progress)
+                facts = unpack(reader.read, fs, expected=diff_id, progress=progress, abandon=reader.abandon)
             self._finish(diff_id, place, {"size": facts.size, "implicit": facts.implicit})
 
     def fresh(self, read: Read, progress: Callable[[int], None] | None = None) -> Facts:

@@ -294,6 +294,19 @@ def test_registries_that_lie(fake: Fake, other: Store, what: str) -> None:
     assert other.summaries() == []
 
 
+def test_a_layer_that_is_none_is_told_as_such(fake: Fake, other: Store) -> None:
+    """Its content or its digest, whichever is seen first."""
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> Answer | None:
+        size = len(fake.plain(path, headers)[2])
+        return (200, {}, b"x" * size) if "/blobs/" in path and size > 100_000 else None
+
+    fake.answer = answer
+    with pytest.raises(ImageError, match=r"archive is damaged|not a tar archive|has the digest"):
+        pull(other, fake.name)
+    assert list((other.layout.root / "unfinished").iterdir()) == []
+
+
 def test_a_mirror_that_fails_is_passed_over(
     fake: Fake, other: Store, busybox: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
