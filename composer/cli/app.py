@@ -52,6 +52,8 @@ def main(argv: Sequence[str]) -> int:
         show_error(error)
         return error.exit_code
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # after the ^C that the terminal shows
         return 130
     except BrokenPipeError:
         # The reader left (`| head`): nothing more to say, and Python must not complain while closing.

@@ -50,7 +50,8 @@ class Positional(Value):
 
     @property
     def key(self) -> str:
-        return self.name.lower().replace("-", "_").partition("=")[0]
+        """`REPOSITORY[:TAG]` and `SERVICE=N` are known by their first word."""
+        return self.name.lower().replace("-", "_").partition("=")[0].partition("[")[0]
 
 
 class Verb(Value):

@@ -47,6 +47,7 @@ VERBS: Table = {
         "Looking",
         ps="List containers",
         logs="Show what containers printed",
+        stats="Show what containers use: CPU, memory, network, disk",
         top="Show the processes of containers",
         port="Show where a port is published",
         events="Show what happens to containers",
@@ -68,6 +69,9 @@ VERBS: Table = {
         unpause="Let frozen containers go on",
         wait="Wait until containers have ended",
         attach="Join this terminal to a container",
+        cp="Copy files to and from containers",
+        export="Write a container's files to an archive",
+        commit="Make an image from a container",
     ),
     **_panel(
         "Images",

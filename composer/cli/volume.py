@@ -11,7 +11,7 @@ from composer.cli.render.listing import listing, show
 from composer.cli.render.sizes import decimal
 from composer.errors import ComposerError, UsageError
 from composer.model.stack import FrozenMap, Volume
-from composer.record import stacks
+from composer.record import ContainerRow, stacks
 from composer.volumes.store import VolumeRecord, VolumeStore
 
 NAMES = Positional("VOLUME", "Names of volumes", many=True, complete="volume")
@@ -110,17 +110,18 @@ def as_json(store: VolumeStore, record: VolumeRecord) -> dict[str, Any]:
 
 def in_use(context: Context) -> set[str]:
     """Names of volumes that a container has, running or not."""
+    rows = [row for record in stacks(context.paths) for row in record["containers"]]
+    return {name for row in rows for name in volumes_of(context, row)}
+
+
+def volumes_of(context: Context, row: ContainerRow) -> set[str]:
+    """Names of the volumes of a container: those it was planned with, and those found mounted in it."""
+    root = f"{context.paths.volumes}/"
+    mounted = [mount["source"] for mount in row["mounts"] if mount["type"] == "volume"]
     return {
-        mount["name"]
-        for record in stacks(context.paths)
-        for row in record["containers"]
-        for mount in row["mounts"]
-        if mount.get("name")
-    } | {
-        name
-        for record in stacks(context.paths)
-        for row in record["containers"]
-        for name in (*row["plan"]["volumes"], *row["anonymous"].values())
+        *row["plan"]["volumes"],
+        *row["anonymous"].values(),
+        *(path.removeprefix(root).partition("/")[0] for path in mounted if path.startswith(root)),
     }
 
 

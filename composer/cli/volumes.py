@@ -6,7 +6,7 @@ from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
 from composer.cli.render.listing import listing, show
-from composer.cli.volume import COLUMNS, as_json
+from composer.cli.volume import COLUMNS, as_json, volumes_of
 from composer.volumes.store import VolumeStore
 
 VERB = Verb(
@@ -22,11 +22,10 @@ VERB = Verb(
 
 def run(context: Context, *, format: str, quiet: bool, service: list[str]) -> int:
     used = {
-        mount["name"]
+        name
         for row in context.record["containers"]
         if not service or row["service"] in service
-        for mount in row["mounts"]
-        if mount.get("name")
+        for name in volumes_of(context, row)
     }
     store = VolumeStore(context.paths)
     records = [
