@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -22,7 +23,7 @@ from composer.images.diff import header
 from composer.images.image import Image, Progress
 from composer.images.intake import COMPRESSIONS, layer_type, take_layer, write_manifest
 from composer.images.layout import Layout
-from composer.images.reference import Reference, parse
+from composer.images.reference import Reference, is_digest, parse
 from composer.images.stream import Ahead, decompressed
 from composer.images.unpacked import Unpacked
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 CONTAINERD_NAME = "io.containerd.image.name"
 MAX_FILES = 10_000
+MAX_OTHER = 1 << 30  # bytes of a file that is not a layer, as a bill of materials may be
+_BLOB = re.compile(r"blobs/([a-z0-9]+)/([0-9a-f]+)")
 _AT_ONCE = 2  # layers unpacked side by side; more only seek more
 
 
@@ -164,13 +167,7 @@ def _spool(layout: Layout, unpacked: Unpacked, source: BinaryIO, report: Report)
             if len(files) + len(links) > MAX_FILES:
                 raise ImageError(f"the archive holds more than {MAX_FILES} files")
             if member.kind == tar.REGULAR and member.pieces is None:
-                pieces = stream.pieces(member.stored)
-                start = next(pieces, memoryview(b""))
-                keep = name.startswith("blobs/")  # its digest is part of the archive
-                if _is_layer(start):
-                    files[name], _ = take_layer(layout, unpacked, chain((start,), pieces), keep=keep)
-                else:
-                    files[name] = _take_file(layout, chain((start,), pieces))
+                files[name] = _file_of(layout, unpacked, name, member.stored, stream)
                 report(Progress(files[name]["digest"], "unpacking", member.stored, member.stored))
             elif member.kind == tar.SYMBOLIC_LINK:
                 target = member.link.decode("utf-8", "replace")
@@ -182,6 +179,21 @@ def _spool(layout: Layout, unpacked: Unpacked, source: BinaryIO, report: Report)
         if target in files:
             files[name] = files[target]
     return files
+
+
+def _file_of(layout: Layout, unpacked: Unpacked, name: str, size: int, stream: tar.Stream) -> Descriptor:
+    """One file of an archive, stored. What is named by its digest and is here already is not read."""
+    kept = _BLOB.fullmatch(name)
+    digest = f"{kept[1]}:{kept[2]}" if kept else ""
+    if is_digest(digest) and layout.has(digest) and layout.size(digest) == size:
+        return Descriptor(mediaType="", digest=digest, size=size)
+    pieces = stream.pieces(size)
+    start = next(pieces, memoryview(b""))
+    if _is_layer(start):
+        return take_layer(layout, unpacked, chain((start,), pieces), keep=kept is not None)[0]
+    if size > MAX_OTHER:
+        raise ImageError(f"the archive holds {name!r:.200} of {size} bytes, which is no layer")
+    return _take_file(layout, chain((start,), pieces))
 
 
 def _is_layer(start: memoryview) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +25,7 @@ from composer.images.auth import Credentials, Keyring
 from composer.images.image import Image
 from composer.images.store import Store
 from composer.paths import Paths
+from tests.images.test_registry import PULL
 
 pytestmark = pytest.mark.kernel
 
@@ -292,6 +295,15 @@ def test_registries_that_lie(fake: Fake, other: Store, what: str) -> None:
     with pytest.raises(ImageError):
         pull(other, pinned if what == "another manifest" else fake.name)
     assert other.summaries() == []
+
+
+def test_processes_share_a_download(fake: Fake, tmp_path: Path, busybox: Image) -> None:
+    folder = tmp_path / "shared"
+    pulls = [subprocess.Popen([sys.executable, "-c", PULL, str(folder), fake.name]) for _ in range(3)]
+    assert [process.wait() for process in pulls] == [0, 0, 0]
+    blobs = [path for _, path, _ in fake.requests if "/blobs/" in path]
+    assert len(blobs) == len(set(blobs)) == 2
+    assert Store(Paths(folder / "run", folder / "state")).check() == []
 
 
 def test_a_layer_that_is_none_is_told_as_such(fake: Fake, other: Store) -> None:

@@ -207,6 +207,15 @@ def test_saved_and_loaded(store: Store, busybox: Image, tmp_path: Path, oci: boo
     assert other.check() == []
 
 
+def test_loading_what_is_here_reads_no_layer_again(store: Store, busybox: Image) -> None:
+    out = io.BytesIO()
+    store.save(["example/busybox:1"], out, oci=True)
+    before = lower(busybox).stat().st_ino
+    out.seek(0)
+    assert [image.id for image in store.load(out)] == [busybox.id]
+    assert lower(busybox).stat().st_ino == before
+
+
 @pytest.mark.parametrize(("transport", "oci"), [("docker-archive", False), ("oci-archive", True)])
 def test_skopeo_reads_and_writes_archives(
     store: Store, busybox: Image, tmp_path: Path, transport: str, oci: bool
