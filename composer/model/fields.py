@@ -276,6 +276,12 @@ def _container(prefix: str) -> list[Field]:
             ("platform", k.string, "The platform, os/arch/variant."),
             ("privileged", k.boolean, "All capabilities and devices.", _BOOL),
             ("pull_policy", k.string, "When to pull: always, missing, never, build, daily, …", _NOTHING),
+            (
+                "pull_refresh_after",
+                k.string,
+                "How old an image may become.",
+                _warned("`pull_policy: every_<time>` says it"),
+            ),
             ("read_only", k.boolean, "The root is read-only.", _BOOL),
             ("runtime", k.string, "Another OCI runtime."),
         ),
@@ -499,6 +505,15 @@ FIELDS: tuple[Field, ...] = (
         ("ports.*.app_protocol", k.string, "What is spoken there."),
         ("stdin_open", k.boolean, "Keep standard input open.", _BOOL),
         ("tty", k.boolean, "Give it a terminal.", _BOOL),
+    ),
+    *_rows(
+        "jobs",
+        (
+            "",
+            k.unsupported,
+            "Containers that are run when something triggers them.",
+            {"support": "refused", "why": "nothing triggers jobs"},
+        ),
     ),
     *_rows(
         "networks",

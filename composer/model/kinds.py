@@ -232,6 +232,10 @@ def raw(value: Any) -> Any:
     return value
 
 
+def unsupported(value: Any) -> Any:
+    raise Misfit("is not supported by composer")
+
+
 # Kinds of collections of text.
 
 

@@ -289,6 +289,7 @@ def _json_service(service: dict[str, Any], node: fields.Node) -> dict[str, Any]:
             service[key] = [_with(step, below, **always) for step in service[key]]
     for one in (service, service.get("build", {}), *service.get("pre_start", ())):
         _json_ulimits(one)
+        _json_blkio(one)
     if "watch" in service.get("develop", {}):
         below = node.children["develop"].children["watch"].any
         assert below is not None
@@ -296,10 +297,14 @@ def _json_service(service: dict[str, Any], node: fields.Node) -> dict[str, Any]:
             rule | {"exec": {"command": None} | rule.get("exec", {})} for rule in service["develop"]["watch"]
         ]
         service["develop"]["watch"] = [_with(rule, below) for rule in rules]
-    for name, values in service.get("blkio_config", {}).items():
-        if isinstance(values, list):
-            service["blkio_config"][name] = [{key.title(): v for key, v in one.items()} for one in values]
     return service
+
+
+def _json_blkio(container: dict[str, Any]) -> None:
+    """Docker Compose writes the keys of these entries with a capital."""
+    for name, values in container.get("blkio_config", {}).items():
+        if isinstance(values, list):
+            container["blkio_config"][name] = [{key.title(): v for key, v in one.items()} for one in values]
 
 
 def _json_value(value: Any, node: fields.Node | None) -> Any:

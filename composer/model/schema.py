@@ -112,9 +112,9 @@ class Definitions:
         self.made: dict[str, Rule] = {}
 
     def rule(self, spec: dict[str, Any]) -> Rule:
-        name = spec.get("$ref")
-        if name is None or not spec.keys() <= _ANNOTATIONS:
+        if spec.keys() != {"$ref"}:
             return Rule(self.flat(spec), self)
+        name = spec["$ref"]
         if name not in self.made:
             self.made[name] = Rule(self.flat(spec), self)
         return self.made[name]
@@ -135,9 +135,6 @@ class Definitions:
 
 def _joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return {**one, **other, "properties": {**one.get("properties", {}), **other.get("properties", {})}}
-
-
-_ANNOTATIONS = {"$ref", "title", "description", "default", "examples", "deprecated"}
 
 
 def _python(pattern: str) -> str:
