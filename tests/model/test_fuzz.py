@@ -1,4 +1,4 @@
-"""Documents that mostly follow the schema, through the whole loader: an answer or complaints, no traceback."""
+"""Documents that mostly follow the schema, through the whole loader: answers or complaints, no traceback."""
 
 from __future__ import annotations
 
