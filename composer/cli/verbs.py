@@ -75,10 +75,32 @@ VERBS: Table = {
     ),
     **_panel(
         "Images",
+        pull="Pull images of services",
+        push="Push images of services",
     ),
     **_panel(
         "This host",
         version="Show the version",
+    ),
+    **_group(
+        "image",
+        "image",
+        ls="List images",
+        pull="Pull images",
+        push="Push images",
+        tag="Give an image one more name",
+        rm="Remove images",
+        inspect="Show everything about images",
+        history="Show how an image was made",
+        prune="Remove images that are not needed",
+    ),
+    **_group(
+        "image",
+        "archives",
+        save="Write images to an archive",
+        load="Take in images of an archive",
+        check="Read every byte of the store and say what is wrong",
+        **{"import": "Make an image of an archive of files"},
     ),
     **_group(
         "volume",
@@ -92,5 +114,7 @@ VERBS: Table = {
 }
 
 GROUPS: dict[str, str] = {
+    "image": "Images of this host",
+    "network": "Networks of this host",
     "volume": "Volumes of this host",
 }
