@@ -146,6 +146,8 @@ class Containers:
 
     async def _launch(self, live: Live, service: Service) -> None:
         core = self.core
+        if core.forgettable:
+            await core.settle()  # its last end is recorded and forgotten before it begins again
         image = core.images.find(live.plan.image)
         wanted = attachments(core.stack.networks, service)
         places = await core.net.places(live, wanted)

@@ -62,6 +62,7 @@ class Core:
         self.stack = Stack(name, {})
         self.unsaved = False
         self.saved_at = 0.0
+        self.saving = anyio.Lock()
         self.forgettable: set[str] = set()
         self.droppable: list[str] = []
         self.held_ports: dict[str, list[str]] = {}
@@ -134,13 +135,16 @@ class Core:
         wait = self.saved_at + SAVE_EVERY - time.monotonic()
         if self.unsaved and not now and wait > 0:
             return wait
-        if self.unsaved:
-            self.unsaved = False
-            self.saved_at = time.monotonic()
-            self.save()
-            for identity in list(self.forgettable):
-                self.forgettable.discard(identity)
+        async with self.saving:
+            if self.unsaved or self.forgettable:
+                self.unsaved = False
+                self.saved_at = time.monotonic()
+                self.save()
+            # What has ended is forgotten by the keeper only now that the record has it.
+            while self.forgettable:
+                identity = next(iter(self.forgettable))
                 await self.keeper.call("forget", id=identity)
+                self.forgettable.discard(identity)
         return None
 
     async def drop_ports(self) -> None:
