@@ -88,8 +88,14 @@ def _prepare_process(job: Job) -> None:
 
 def _join(job: Job) -> None:
     """All at once, setns(2): the container's process decides nothing in between."""
-    kinds = {*job.namespaces.new, *job.namespaces.joined}
+    kinds = {*job.namespaces.new, *job.namespaces.joined} - {"cgroup"}
     linux.setns(job.pidfd, sum(namespaces.FLAGS[kind] for kind in kinds))
+
+
+def _join_cgroup(job: Job) -> None:
+    # Only now: where delegation has borders (nsdelegate), nobody clones into a group from inside of one.
+    if job.namespaces.has("cgroup"):
+        linux.setns(job.pidfd, linux.CLONE_NEWCGROUP)
     os.close(job.pidfd)
 
 
@@ -133,6 +139,7 @@ HOST_STEPS = (
     ("namespaces", _join),
 )
 STEPS = (
+    ("namespaces", _join_cgroup),
     ("identity", _identity),
     ("session", _session),
     ("terminal", _terminal),

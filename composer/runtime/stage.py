@@ -120,7 +120,11 @@ def _check(job: Job) -> None:
 
 
 def _enter_cgroup(job: Job) -> None:
-    """The group is the caller's to remove, also after a failure."""
+    """The group is the caller's to remove, also after a failure.
+
+    On v2 the container's process is cloned into it, unless a cgroup namespace is joined before: where
+    delegation has borders (nsdelegate), nobody clones into a group from inside of one.
+    """
     path = job.linux.get("cgroupsPath")
     if not path:
         return
@@ -129,8 +133,9 @@ def _enter_cgroup(job: Job) -> None:
         resources["devices"] = [*resources["devices"], *_DEFAULT_DEVICES]
     job.group = cgroup.open(path)
     job.group.create(resources)
-    job.group.enter(cloned=True)
-    job.unified = unified_of(job.group)
+    cloned = "cgroup" not in job.namespaces.joined
+    job.group.enter(cloned=cloned)
+    job.unified = unified_of(job.group) if cloned else -1
 
 
 def _prepare_process(job: Job) -> None:

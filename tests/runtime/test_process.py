@@ -248,6 +248,20 @@ def test_joining_namespaces_by_path(box: Box) -> None:
     assert "/proc/1\n" in output
 
 
+def test_joining_a_cgroup_namespace(box: Box) -> None:
+    """Of a group that is not above its own, so it sees a way out of that one and into its own."""
+    first = box.start(box.spec("sleep", "100", cgroupsPath=f"/{box.name}/first"))
+    box.groups.append(f"/{box.name}")
+    spec = box.spec("sleep", "100", cgroupsPath=f"/{box.name}/second")
+    for row in spec["linux"]["namespaces"]:
+        if row["type"] == "cgroup":
+            row["path"] = f"/proc/{first.pid}/ns/cgroup"
+    second = box.start(spec)
+    inside = box.exec(second, spec, "sh", "-c", "ls -l /proc/self/ns/cgroup; cat /proc/self/cgroup").output
+    assert os.readlink(f"/proc/{first.pid}/ns/cgroup") in inside
+    assert ":/../second" in inside
+
+
 def test_joining_a_mount_namespace(box: Box) -> None:
     """The container's root comes into it; nothing of that shows outside."""
     ready, wake = os.pipe()
