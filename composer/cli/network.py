@@ -1,0 +1,261 @@
+"""`composer network …`: the networks of this host."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import time
+from typing import Any
+
+from composer.cli.context import Context
+from composer.cli.grammar import Flag, Positional, Verb
+from composer.cli.render.listing import listing, show
+from composer.cli.volume import complain, pairs
+from composer.errors import ComposerError, ConflictError, UsageError
+from composer.model.stack import IpamPool, Network
+from composer.network import registry
+from composer.network.registry import NetworkRecord
+from composer.record import stacks
+
+NETWORKS = Positional(
+    "NETWORK", "Names of networks, or the beginning of their ids", many=True, complete="network"
+)
+DRIVERS = ("bridge", "macvlan", "ipvlan")
+
+VERBS = {
+    "ls": Verb(
+        "ls",
+        "List networks",
+        (
+            Flag(
+                "filter",
+                "list",
+                "name=…, driver=…, label=…[=…], dangling=true|false",
+                "f",
+                metavar="KEY=VALUE",
+            ),
+            Flag("format", "str", "table, json, or a Go template", default="table"),
+            Flag("no-trunc", "bool", "Whole ids"),
+            Flag("quiet", "bool", "Only ids", "q"),
+        ),
+    ),
+    "create": Verb(
+        "create",
+        "Create a network that stacks can use as `external`",
+        (
+            Flag("driver", "str", "The driver", "d", default="bridge", choices=DRIVERS),
+            Flag("gateway", "list", "The gateway of a subnet (repeatable)", metavar="IP"),
+            Flag("internal", "bool", "Without a way outside"),
+            Flag("ip-range", "list", "Addresses are given from here (repeatable)", metavar="CIDR"),
+            Flag("ipv6", "bool", "With IPv6 addresses"),
+            Flag("label", "list", "A label (repeatable)", metavar="KEY=VALUE"),
+            Flag("opt", "list", "An option of the driver (repeatable)", "o", metavar="KEY=VALUE"),
+            Flag("subnet", "list", "A subnet (repeatable)", metavar="CIDR"),
+        ),
+        (Positional("NETWORK", "Its name"),),
+        examples=(("network create --subnet 10.9.0.0/24 shared", "with a subnet of one's own"),),
+    ),
+    "inspect": Verb(
+        "inspect",
+        "Show everything about networks",
+        (Flag("format", "str", "A Go template", "f"),),
+        (NETWORKS,),
+    ),
+    "rm": Verb(
+        "rm", "Remove networks", (Flag("force", "bool", "No error for one that is gone", "f"),), (NETWORKS,)
+    ),
+    "prune": Verb(
+        "prune",
+        "Remove networks that no stack made and no container uses",
+        (Flag("force", "bool", "Do not ask", "f"),),
+    ),
+}
+COLUMNS = {"NETWORK ID": "ID", "NAME": "Name", "DRIVER": "Driver", "SCOPE": "Scope"}
+
+
+def run_ls(context: Context, *, filter: list[str], format: str, no_trunc: bool, quiet: bool) -> int:
+    rows = [
+        as_json(record, whole=no_trunc)
+        for record in registry.networks(context.paths)
+        if all(matches(context, record, text) for text in filter)
+    ]
+    if quiet:
+        show("\n".join(row["ID"] for row in rows))
+    else:
+        show(listing(rows, COLUMNS, format))
+    return 0
+
+
+def matches(context: Context, record: NetworkRecord, text: str) -> bool:
+    """Raises UsageError for a filter that is not known."""
+    key, _, value = text.partition("=")
+    match key:
+        case "name":
+            return value in record.name
+        case "driver":
+            return value == record.driver
+        case "dangling":
+            return (not registry.held(context.paths, record.name)) == (value.lower() in ("true", "1"))
+        case "label":
+            name, equals, wanted = value.partition("=")
+            return name in record.labels and (not equals or record.labels[name] == wanted)
+    raise UsageError(
+        f"unknown filter {text!r}", hint="name=shop, driver=bridge, dangling=true or label=team=shop"
+    )
+
+
+def as_json(record: NetworkRecord, *, whole: bool) -> dict[str, Any]:
+    """The keys of Docker's `network ls --format json`."""
+    return {
+        "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(record.created)),
+        "Driver": record.driver,
+        "ID": record.id if whole else record.id[:12],
+        "IPv6": str(bool(record.gateway(6))).lower(),
+        "Internal": str(record.internal).lower(),
+        "Labels": ",".join(f"{key}={value}" for key, value in sorted(record.labels.items())),
+        "Name": record.name,
+        "Scope": "local",
+    }
+
+
+def run_create(
+    context: Context,
+    *,
+    driver: str,
+    gateway: list[str],
+    internal: bool,
+    ip_range: list[str],
+    ipv6: bool,
+    label: list[str],
+    opt: list[str],
+    subnet: list[str],
+    network: str,
+) -> int:
+    from composer.network.lifecycle import ensure_network
+
+    if registry.find(context.paths, network) is not None:
+        raise ConflictError(f"a network named {network} exists already")
+    wanted = Network(
+        key=network,
+        name=network,
+        driver=driver,
+        driver_opts=pairs(opt, "--opt"),
+        ipam=ipam(subnet, gateway, ip_range),
+        internal=internal,
+        attachable=True,
+        enable_ipv6=ipv6,
+        labels=pairs(label, "--label"),
+    )
+    print(ensure_network(context.paths, "", wanted).id)
+    return 0
+
+
+def ipam(subnets: list[str], gateways: list[str], ranges: list[str]) -> tuple[IpamPool, ...]:
+    """Each gateway and range goes with the subnet it lies in. Raises UsageError."""
+    found = []
+    try:
+        for text in subnets:
+            subnet = ipaddress.ip_network(text, strict=False)
+            gateway = next((ip for ip in gateways if ipaddress.ip_address(ip) in subnet), "")
+            part = next((r for r in ranges if ipaddress.ip_network(r, strict=False)[0] in subnet), "")
+            found.append(IpamPool(subnet=text, gateway=gateway, ip_range=part))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for flag, given, taken in (
+        ("--gateway", gateways, [pool.gateway for pool in found]),
+        ("--ip-range", ranges, [pool.ip_range for pool in found]),
+    ):
+        if lost := [text for text in given if text not in taken]:
+            raise UsageError(f"{flag} {lost[0]} lies in no --subnet")
+    return tuple(found)
+
+
+def run_inspect(context: Context, *, format: str, network: list[str]) -> int:
+    rows = [details(context, registry.inspect(context.paths, name)) for name in network]
+    print(listing(rows, {}, format) if format else json.dumps(rows, indent=4))
+    return 0
+
+
+def details(context: Context, record: NetworkRecord) -> dict[str, Any]:
+    """All that is known about a network, under Docker's names."""
+    return {
+        "Name": record.name,
+        "Id": record.id,
+        "Created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+        "Scope": "local",
+        "Driver": record.driver,
+        "EnableIPv6": bool(record.gateway(6)),
+        "IPAM": {
+            "Driver": "default",
+            "Config": [
+                {key: value for key, value in entry.items() if value}
+                for pool in record.pools
+                for entry in [{"Subnet": pool.subnet, "Gateway": pool.gateway, "IPRange": pool.ip_range}]
+            ],
+        },
+        "Internal": record.internal,
+        "Attachable": record.attachable,
+        "Containers": {row["id"]: endpoint(row, record.name) for row in members(context, record.name)},
+        "Options": dict(record.options),
+        "Labels": dict(record.labels),
+        "Stack": record.owner,
+        "Interface": record.link,
+    }
+
+
+def members(context: Context, name: str) -> list[Any]:
+    """Rows of the containers that are on a network now."""
+    return [
+        row
+        for record in stacks(context.paths)
+        for row in record["containers"]
+        if name in row["networks"] and row["state"] in ("running", "paused")
+    ]
+
+
+def endpoint(row: Any, network: str) -> dict[str, str]:
+    place = row["networks"][network]
+    ipv4 = next((address for address in place["addresses"] if ":" not in address), "")
+    ipv6 = next((address for address in place["addresses"] if ":" in address), "")
+    return {"Name": row["name"], "MacAddress": place["mac"], "IPv4Address": ipv4, "IPv6Address": ipv6}
+
+
+def run_rm(context: Context, *, force: bool, network: list[str]) -> int:
+    failed: list[ComposerError] = []
+    for name in network:
+        try:
+            if force and registry.find(context.paths, name) is None:
+                continue
+            remove(context, registry.inspect(context.paths, name))
+            print(name)
+        except ComposerError as error:
+            failed.append(error)
+    return complain(failed)
+
+
+def remove(context: Context, record: NetworkRecord) -> None:
+    """Raises ConflictError while a container holds an address there, running or not."""
+    from composer.network.lifecycle import remove_networks
+
+    if holders := {lease.slot.partition("/")[2] for lease in registry.held(context.paths, record.name)}:
+        raise ConflictError(
+            f"network {record.name} is in use by {', '.join(sorted(holders))}",
+            hint=f"`composer -p {record.owner} down`" if record.owner else "take those stacks down first",
+        )
+    remove_networks(context.paths, [record])
+
+
+def run_prune(context: Context, *, force: bool) -> int:
+    from composer.cli.ask import sure
+
+    if not sure("This removes all networks that no container uses.", force):
+        return 1
+    owners = {record["stack"] for record in stacks(context.paths) if record["containers"]}
+    removed = []
+    for record in registry.networks(context.paths):
+        if record.owner not in owners and not registry.held(context.paths, record.name):
+            remove(context, record)
+            removed.append(record.name)
+    if removed:
+        print("Deleted Networks:", *removed, sep="\n")
+    return 0
