@@ -7,6 +7,7 @@ once stops gracefully, twice kills.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -42,6 +43,7 @@ class Foreground:
         """How often each container has ended."""
         self.running: set[str] = set()
         self.applied = False
+        self.stopping = False
         self.first: tuple[str, int] | None = None
         self.lock = threading.Lock()
 
@@ -133,7 +135,7 @@ class Foreground:
                 self.exits[name] = (event["service"], code)
                 self.ends[name] = self.ends.get(name, 0) + 1
                 self.first = self.first or (event["service"], code)
-        if event["action"] == "die":
+        if event["action"] == "die" and not self.stopping:
             print(f"{short(name, self.context.stack_name)} exited with code {code}", flush=True)
             self.check()
 
@@ -202,6 +204,7 @@ class Foreground:
 
     def stop(self, text: str) -> None:
         """Stop what runs; a second Ctrl-C kills it."""
+        self.stopping = True
         print(text, file=sys.stderr, flush=True)
         options = {"goal": "stop", "timeout": wish.nanoseconds(self.flags["timeout"], "--timeout")}
         try:
@@ -241,4 +244,5 @@ def run_attached(
     context: Context, options: dict[str, Any], services: Sequence[str], flags: dict[str, Any]
 ) -> int:
     """The whole of an attached `up`; its exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     return Foreground(context, services, flags).run(options)

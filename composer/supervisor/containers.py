@@ -273,6 +273,9 @@ class Containers:
             state="exited", exit_code=code, finished_at=message["time"], oom=oom, kill_at=None, health=None
         )
         live.pid = 0
+        operation = self.core.loop.operation
+        if operation is not None and live.plan.stopped:
+            operation.tell({"id": f"Container {live.name}", "text": "Stopped", "state": "done"})
         watch = self.core.inside.watches.pop(live.name, None)
         if watch is not None:
             watch.cancel()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -29,11 +30,20 @@ EMPTY = Stack("", {})
 
 
 class Operation:
-    """One wish on its way. `report` hears of every action; `finished` is set once nothing is left to do."""
+    """One wish on its way; `finished` is set once nothing is left to do.
 
-    def __init__(self, options: Options, report: Callable[[Action, str, str], None]) -> None:
+    `report` hears of every action, `tell` of what else its person wants to see: ready frames.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        report: Callable[[Action, str, str], None],
+        tell: Callable[[dict[str, Any]], None],
+    ) -> None:
         self.options = options
         self.report = report
+        self.tell = tell
         self.finished = anyio.Event()
         self.blocked: tuple[Blocked, ...] = ()
         self.superseded = ""

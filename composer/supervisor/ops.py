@@ -62,13 +62,12 @@ class Ops:
             frames.append(progress(action, phase, text))
             arrived.set()
 
-        operation = Operation(options, report)
-
-        def report_image(frame: dict[str, Any]) -> None:
+        def tell(frame: dict[str, Any]) -> None:
             frames.append(frame)
             arrived.set()
 
-        core.images.report = report_image
+        operation = Operation(options, report, tell)
+        core.images.report = tell
         core.loop.submit(operation)
         async with anyio.create_task_group() as tasks:
 

@@ -136,6 +136,13 @@ def test_stopping_takes_time_and_patience() -> None:
         assert now(want, stopping, options(goal), NOW + 7) == "web-1 kill: did not stop in time"
 
 
+def test_a_later_wish_with_less_patience_ends_the_waiting() -> None:
+    """A second Ctrl-C: what is stopping for seven more is killed at once."""
+    want = desired(service("web", stop_grace_period=7))
+    stopping = changed(settled(want), "web-1", kill_at=NOW + 7, stopped=True)
+    assert now(want, stopping, options("stop", timeout=0), NOW) == "web-1 kill: did not stop in time"
+
+
 def test_start_begins_what_is_there_in_order() -> None:
     want = desired(service("web", "db"), service("db"))
     world = settled(want, settled(want), options("stop"), BEFORE)
