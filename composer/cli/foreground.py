@@ -75,10 +75,10 @@ class Foreground:
         heard = wish.shower(shown, explain=self.flags["explain"])
 
         def until_started(frame: dict[str, Any]) -> None:
-            progress = frame.get("progress") or {}
-            if not self.started.is_set():
-                heard(frame)
-            if progress.get("text") == "Started":
+            if self.started.is_set():
+                return
+            heard(frame)
+            if (frame.get("progress") or {}).get("text") == "Started":
                 shown.close()
                 self.started.set()
 
