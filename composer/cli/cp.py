@@ -25,8 +25,12 @@ VERB = Verb(
         common.INDEX,
     ),
     (
-        Positional("SOURCE", "A path, SERVICE:PATH, or - for a tar archive on standard input"),
-        Positional("TARGET", "SERVICE:PATH, a path, or - for a tar archive on standard output"),
+        Positional(
+            "SOURCE", "A path, SERVICE:PATH, or - for a tar archive on standard input", complete="service:"
+        ),
+        Positional(
+            "TARGET", "SERVICE:PATH, a path, or - for a tar archive on standard output", complete="service:"
+        ),
     ),
     examples=(
         ("cp web:/var/log/app.log .", "from the first container of web"),

@@ -10,6 +10,7 @@ VERB = Verb(
     "start",
     "Start stopped containers",
     (
+        Flag("boot", "bool", "Only what its restart policy brings back after a reboot", hidden=True),
         Flag("wait", "bool", "Wait until they are running and healthy"),
         Flag("wait-timeout", "int", "Seconds to wait at most", metavar="SECONDS"),
     ),
@@ -17,7 +18,10 @@ VERB = Verb(
 )
 
 
-def run(context: Context, *, wait: bool, wait_timeout: int | None, service: list[str]) -> int:
+def run(context: Context, *, boot: bool, wait: bool, wait_timeout: int | None, service: list[str]) -> int:
+    if boot:
+        # The machine has just started: as the stack was when it went down, whatever the files say now.
+        return wish.carry_out(context, {"goal": "boot"}, files=False)
     wish.check_services(context, service)
     options = {"goal": "start", "services": service}
     return wish.carry_out(context, options, wait=wait, wait_timeout=wait_timeout, dry_run=context.dry_run)

@@ -82,7 +82,9 @@ VERBS: Table = {
     ),
     **_panel(
         "This host",
+        doctor="Check that this host has what containers need",
         version="Show the version",
+        completion="Print the completion script for a shell",
     ),
     **_group(
         "image",
@@ -122,10 +124,21 @@ VERBS: Table = {
         rm="Remove volumes",
         prune="Remove volumes that no container uses",
     ),
+    **_group(
+        "system",
+        "system",
+        df="Show what is on the disk",
+        info="Show what this host is like",
+        prune="Remove what nobody uses",
+        enable="Start a stack again when the machine has started",
+        disable="Start a stack no more when the machine has started",
+    ),
+    ("__complete",): Entry("composer.cli.offer", "Offer words to a shell", hidden=True),
 }
 
 GROUPS: dict[str, str] = {
     "image": "Images of this host",
     "network": "Networks of this host",
+    "system": "This host: disk usage, cleaning up, starting with the machine",
     "volume": "Volumes of this host",
 }
