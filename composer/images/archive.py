@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from composer.errors import ImageError, NotFoundError
 from composer.images import config as formats
 from composer.images import tar
-from composer.images.config import Descriptor
 from composer.images.diff import header
 from composer.images.image import Image, Progress
 from composer.images.intake import COMPRESSIONS, layer_type, take_layer, write_manifest
@@ -28,6 +27,7 @@ from composer.images.stream import Ahead, decompressed
 from composer.images.unpacked import Unpacked
 
 if TYPE_CHECKING:
+    from composer.images.documents import Descriptor
     from composer.images.store import Entry, Report, Store
 
 CONTAINERD_NAME = "io.containerd.image.name"
@@ -186,7 +186,7 @@ def _file_of(layout: Layout, unpacked: Unpacked, name: str, size: int, stream: t
     kept = _BLOB.fullmatch(name)
     digest = f"{kept[1]}:{kept[2]}" if kept else ""
     if is_digest(digest) and layout.has(digest) and layout.size(digest) == size:
-        return Descriptor(mediaType="", digest=digest, size=size)
+        return {"mediaType": "", "digest": digest, "size": size}
     pieces = stream.pieces(size)
     start = next(pieces, memoryview(b""))
     if _is_layer(start):
@@ -274,16 +274,12 @@ def _from_docker(layout: Layout, files: dict[str, Descriptor]) -> list[tuple[Des
     for image in _images(layout, files):
         data = _read(layout, files, image.get("Config"))
         formats.parse_config(data)
-        layers = []
+        layers: list[Descriptor] = []
         for name in image.get("Layers") or ():
             if not isinstance(name, str) or posixpath.normpath(name) not in files:
                 raise ImageError(f"the archive names {name!r:.200}, which is not in it")
             layer = files[posixpath.normpath(name)]
-            layers.append(
-                Descriptor(
-                    mediaType=layer_type(layout, layer["digest"]), digest=layer["digest"], size=layer["size"]
-                )
-            )
+            layers.append({**layer, "mediaType": layer_type(layout, layer["digest"])})
         descriptor = write_manifest(layout, layout.write(data, formats.OCI_CONFIG), layers)
         found.append((descriptor, [parse(str(tag)) for tag in image.get("RepoTags") or ()]))
     return found

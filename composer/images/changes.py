@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from composer.errors import ImageError
-from composer.images.config import ImageConfig
+
+if TYPE_CHECKING:
+    from composer.images.documents import ImageConfig
 
 
 def changed(config: ImageConfig, changes: tuple[str, ...]) -> ImageConfig:

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from composer.errors import ImageError
 from composer.images.reference import is_digest
 from composer.value import Value
+
+if TYPE_CHECKING:
+    from composer.images.documents import Descriptor, ImageConfig, Index, Manifest
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -39,77 +42,6 @@ LAYERS = (
 
 MAX_DOCUMENT = 8 * 1024 * 1024  # bytes of a manifest, an index or a configuration
 MAX_LAYERS = 500  # what one overlay can stack (OVL_MAX_STACK)
-
-
-class Descriptor(TypedDict):
-    mediaType: str
-    digest: str
-    size: int
-    platform: NotRequired[dict[str, Any]]
-    annotations: NotRequired[dict[str, str]]
-
-
-class Manifest(TypedDict):
-    schemaVersion: int
-    mediaType: str
-    config: Descriptor
-    layers: list[Descriptor]
-
-
-class Index(TypedDict):
-    schemaVersion: int
-    mediaType: str
-    manifests: list[Descriptor]
-
-
-class Healthcheck(TypedDict, total=False):
-    Test: list[str]
-    Interval: int
-    Timeout: int
-    StartPeriod: int
-    StartInterval: int
-    Retries: int
-
-
-class Process(TypedDict, total=False):
-    """What a container of the image is started with; durations in nanoseconds."""
-
-    User: str
-    ExposedPorts: dict[str, dict[str, Any]]
-    Env: list[str]
-    Entrypoint: list[str]
-    Cmd: list[str]
-    Volumes: dict[str, dict[str, Any]]
-    WorkingDir: str
-    Labels: dict[str, str]
-    StopSignal: str
-    Healthcheck: Healthcheck
-    Shell: list[str]
-    OnBuild: list[str]
-
-
-class Rootfs(TypedDict):
-    type: str
-    diff_ids: list[str]
-
-
-class History(TypedDict, total=False):
-    created: str
-    created_by: str
-    author: str
-    comment: str
-    empty_layer: bool
-
-
-class ImageConfig(TypedDict):
-    architecture: str
-    os: str
-    rootfs: Rootfs
-    variant: NotRequired[str]
-    created: NotRequired[str]
-    author: NotRequired[str]
-    config: NotRequired[Process]
-    history: NotRequired[list[History]]
 
 
 class Platform(Value):
@@ -196,7 +128,7 @@ def parse_manifest(data: bytes, media_type: str = "") -> Manifest:
     document = parse_document(data, media_type)
     if document["mediaType"] in INDEXES:
         raise ImageError("there is an index of images where one image's manifest was expected")
-    return cast(Manifest, document)
+    return cast("Manifest", document)
 
 
 def parse_index(data: bytes, media_type: str = "") -> Index:
@@ -204,7 +136,7 @@ def parse_index(data: bytes, media_type: str = "") -> Index:
     document = parse_document(data, media_type)
     if document["mediaType"] not in INDEXES:
         raise ImageError("there is one image's manifest where an index was expected")
-    return cast(Index, document)
+    return cast("Index", document)
 
 
 def parse_document(data: bytes, media_type: str = "") -> Manifest | Index:
@@ -224,7 +156,8 @@ def parse_document(data: bytes, media_type: str = "") -> Manifest | Index:
     if has_layers == has_manifests or kind not in (INDEXES if has_manifests else MANIFESTS):
         raise ImageError(f"a document of type {kind!r} is no manifest and no index of an image")
     if has_manifests:
-        return Index(schemaVersion=2, mediaType=kind, manifests=_descriptors(value["manifests"], "manifests"))
+        manifests = _descriptors(value["manifests"], "manifests")
+        return {"schemaVersion": 2, "mediaType": kind, "manifests": manifests}
     layers = _descriptors(value.get("layers"), "layers")
     config = parse_descriptor(value.get("config"), "config")
     if config["mediaType"] not in CONFIGS:
@@ -232,7 +165,7 @@ def parse_document(data: bytes, media_type: str = "") -> Manifest | Index:
     for layer in layers:
         if layer["mediaType"] not in LAYERS:
             raise ImageError(f"a layer has the type {layer['mediaType']!r}, which is not supported")
-    return Manifest(schemaVersion=2, mediaType=kind, config=config, layers=layers)
+    return {"schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers}
 
 
 def parse_config(data: bytes) -> ImageConfig:
@@ -280,7 +213,7 @@ def parse_descriptor(value: Any, what: str) -> Descriptor:
         raise ImageError(f"the manifest's {what} has no media type or no valid digest")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise ImageError(f"the manifest's {what} has no valid size")
-    descriptor = Descriptor(mediaType=kind, digest=digest, size=size)
+    descriptor: Descriptor = {"mediaType": kind, "digest": digest, "size": size}
     if isinstance(fields.get("platform"), dict):
         descriptor["platform"] = fields["platform"]
     if isinstance(fields.get("annotations"), dict):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from composer.images import config as formats
-from composer.images.config import Descriptor, ImageConfig, Manifest
 from composer.images.diff import pack
 from composer.images.image import Image
 from composer.images.layout import Layout
@@ -22,6 +21,7 @@ from composer.images.unpacked import Unpacked
 if TYPE_CHECKING:
     from backports.zstd import ZstdCompressor
 
+    from composer.images.documents import Descriptor, ImageConfig, Manifest
     from composer.images.layers import Facts
     from composer.images.store import Store
 
@@ -71,7 +71,8 @@ def layer_type(layout: Layout, digest: str) -> str:
 
 def write_manifest(layout: Layout, config: Descriptor, layers: list[Descriptor]) -> Descriptor:
     """Store the manifest of an image."""
-    manifest = Manifest(schemaVersion=2, mediaType=formats.OCI_MANIFEST, config=config, layers=layers)
+    kind = formats.OCI_MANIFEST
+    manifest: Manifest = {"schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers}
     return layout.write(json.dumps(manifest, separators=(",", ":")).encode(), formats.OCI_MANIFEST)
 
 

@@ -22,12 +22,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from composer.disk import locked, write_atomic
 from composer.errors import ImageError
-from composer.images.config import MAX_DOCUMENT, OCI_INDEX, Descriptor
+from composer.images.config import MAX_DOCUMENT, OCI_INDEX
 from composer.images.reference import is_digest
+
+if TYPE_CHECKING:
+    from composer.images.documents import Descriptor
 
 CHUNK = 1024 * 1024
 
@@ -127,7 +130,7 @@ class Layout:
         if not self.has(digest):
             self._make()
             write_atomic(self.path(digest), data)
-        return Descriptor(mediaType=media_type, digest=digest, size=len(data))
+        return {"mediaType": media_type, "digest": digest, "size": len(data)}
 
     @contextmanager
     def partial(self, digest: str) -> Iterator[Partial | None]:
@@ -302,7 +305,7 @@ class Fresh:
         if not self._layout.has(digest):
             os.fsync(self.descriptor)
             self._path.rename(self._layout.path(digest))
-        return Descriptor(mediaType=media_type, digest=digest, size=self._size)
+        return {"mediaType": media_type, "digest": digest, "size": self._size}
 
 
 def _is_still(descriptor: int, path: Path) -> bool:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, BinaryIO
 from composer.errors import ImageError
 from composer.images import config as formats
 from composer.images.changes import changed
-from composer.images.config import ImageConfig
 from composer.images.image import Image
 from composer.images.intake import add_layer, take_layer, write_image
 from composer.images.reference import Reference
 from composer.images.stream import CHUNK
 
 if TYPE_CHECKING:
+    from composer.images.documents import History, ImageConfig
     from composer.images.store import Store
 
 
@@ -27,14 +27,14 @@ def import_(
         chunks = iter(lambda: memoryview(source.read(CHUNK)), b"")
         layer, facts = take_layer(store.layout, store.unpacked, chunks, keep=False)
         here, now = formats.platform(), _now()
-        config = ImageConfig(
-            architecture=here.architecture,
-            os=here.os,
-            created=now,
-            config={},
-            rootfs={"type": "layers", "diff_ids": [facts.diff_id]},
-            history=[{"created": now, "comment": message or "Imported from an archive"}],
-        )
+        config: ImageConfig = {
+            "architecture": here.architecture,
+            "os": here.os,
+            "created": now,
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [facts.diff_id]},
+            "history": [{"created": now, "comment": message or "Imported from an archive"}],
+        }
         if here.variant:
             config["variant"] = here.variant
         return write_image(store, changed(config, changes), [layer], name)
@@ -61,7 +61,7 @@ def commit(
         now = _now()
         config["created"] = now
         config["rootfs"]["diff_ids"].append(diff_id)
-        step: formats.History = {"created": now, "created_by": "composer commit"}
+        step: History = {"created": now, "created_by": "composer commit"}
         if author:
             config["author"] = step["author"] = author
         if message:

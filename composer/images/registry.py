@@ -15,17 +15,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import uniform
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx2
 
 from composer.errors import RegistryError
 from composer.images.auth import Credentials
-from composer.images.config import INDEXES, MANIFESTS, MAX_DOCUMENT, Descriptor
+from composer.images.config import INDEXES, MANIFESTS, MAX_DOCUMENT
 from composer.images.layout import digest_of, short
 from composer.images.reference import is_digest
 from composer.images.registries import Endpoint, Registries, certificates
+
+if TYPE_CHECKING:
+    from composer.images.documents import Descriptor
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 15.0, 20.0  # seconds; also how long a stalled server can hold up Ctrl-C
 TRIES = 5

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from composer.errors import ConflictError, ImageError, NotFoundError
 from composer.images import config as formats
 from composer.images.builtin import NAMES, builtin
-from composer.images.config import Descriptor, ImageConfig, Manifest
 from composer.images.image import Image, Progress, RootOverlay, Summary
 from composer.images.layout import Layout
 from composer.images.reference import Reference, parse
@@ -27,6 +26,7 @@ from composer.images.unpacked import Unpacked
 from composer.paths import Paths
 
 if TYPE_CHECKING:
+    from composer.images.documents import Descriptor, ImageConfig, Manifest
     from composer.images.sweep import Swept, Usage
 
 REF_NAME = "org.opencontainers.image.ref.name"

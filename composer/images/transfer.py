@@ -18,7 +18,7 @@ import anyio.to_thread
 from composer.errors import ImageError, NotFoundError, RegistryError
 from composer.images import config as formats
 from composer.images.auth import Credentials, Keyring
-from composer.images.config import Descriptor, Manifest, Platform
+from composer.images.config import Platform
 from composer.images.image import Image, Progress
 from composer.images.layout import Partial, digest_of
 from composer.images.reference import Reference
@@ -26,6 +26,7 @@ from composer.images.registries import Endpoint, Registries, read
 from composer.images.registry import TRIES, Registry, wrong_size
 
 if TYPE_CHECKING:
+    from composer.images.documents import Descriptor, ImageConfig, Manifest
     from composer.images.store import Report, Store
 
 AT_ONCE = 4  # layers in flight
@@ -158,7 +159,7 @@ class _Pull:
             raise RegistryError(f"{self._registry.endpoint.host} sends another manifest than {digest}")
         return digest
 
-    def _config(self, manifest: Manifest) -> formats.ImageConfig:
+    def _config(self, manifest: Manifest) -> ImageConfig:
         descriptor = manifest["config"]
         if descriptor["size"] > formats.MAX_DOCUMENT:
             raise ImageError(f"the image configuration is said to have {descriptor['size']} bytes")

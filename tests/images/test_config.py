@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from composer.errors import ImageError
 from composer.images import config as formats
 from composer.images.changes import changed
-from composer.images.config import ImageConfig, Index, Platform, choose, platform
+from composer.images.config import Platform, choose, platform
+from composer.images.documents import ImageConfig, Index
 
 DIGEST = "sha256:" + "0" * 64
 CONFIG = {"mediaType": formats.OCI_CONFIG, "digest": DIGEST, "size": 2}

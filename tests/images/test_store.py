@@ -16,8 +16,8 @@ import pytest
 
 from composer.errors import ConflictError, ImageError, NotFoundError
 from composer.images import config as formats
-from composer.images.config import Descriptor, ImageConfig
 from composer.images.diff import changes, export, header
+from composer.images.documents import Descriptor, ImageConfig
 from composer.images.image import Image
 from composer.images.intake import add_layer, write_image
 from composer.images.reference import parse
