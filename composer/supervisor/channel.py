@@ -40,20 +40,24 @@ class Channel:
         return self.ready.pop(0)
 
     async def send(self, message: Mapping[str, Any], fds: Mapping[str, int] | None = None) -> None:
-        """Send one message and copies of descriptors, by name."""
+        """Send one message and copies of descriptors, by name: all of it, or nothing when cancelled before."""
         body = dict(message)
         if fds:
             body["fds"] = list(fds)
         data = memoryview(encode(body))
         ancillary = rights(list((fds or {}).values()))
         async with self.sending:
-            while data:
-                try:
-                    sent = self.sock.sendmsg([data], ancillary)
-                except BlockingIOError:
-                    await anyio.wait_writable(self.sock)
-                    continue
-                data, ancillary = data[sent:], []
+            with anyio.CancelScope(shield=True):
+                await self._send_all(data, ancillary)
+
+    async def _send_all(self, data: memoryview, ancillary: Any) -> None:
+        while data:
+            try:
+                sent = self.sock.sendmsg([data], ancillary)
+            except BlockingIOError:
+                await anyio.wait_writable(self.sock)
+                continue
+            data, ancillary = data[sent:], []
 
     def close(self) -> None:
         close_all(self.decoder.fds)
