@@ -35,9 +35,12 @@ def launch(run: Path, supervisor: list[str], diagnostics: Path) -> bool:
             fcntl.flock(life, fcntl.LOCK_EX)
             with _listen(directory, "keeper.sock") as keeper, _listen(directory, "api.sock") as api:
                 log = os.open(diagnostics, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                program = _program()
                 try:
-                    _spawn([str(run.absolute()), *supervisor], (life, keeper.fileno(), api.fileno()), log)
+                    fds = (life, keeper.fileno(), api.fileno(), program)
+                    _spawn([str(run.absolute()), *supervisor], fds, log)
                 finally:
+                    os.close(program)
                     os.close(log)
         finally:
             os.close(life)
@@ -77,8 +80,21 @@ def _listen(directory: int, name: str) -> socket.socket:
     return listener
 
 
-def _spawn(arguments: list[str], fds: tuple[int, int, int], log: int) -> None:
-    """Start the keeper as nobody's child, with its own descriptors (see `composer.keeper`) and no others."""
+def _program() -> int:
+    """The interpreter, where no container that the keeper makes can write to it."""
+    from composer.runtime.protect import interpreter
+
+    try:
+        return interpreter()
+    except PermissionError:  # who may not mount does not make containers either
+        return os.open(sys.executable, os.O_PATH | os.O_CLOEXEC)
+
+
+def _spawn(arguments: list[str], fds: tuple[int, int, int, int], log: int) -> None:
+    """Start the keeper as nobody's child, with its own descriptors (see `composer.keeper`) and no others.
+
+    The last of `fds` is the program.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child does nothing but exec
         child = os.fork()
@@ -96,6 +112,8 @@ def _spawn(arguments: list[str], fds: tuple[int, int, int], log: int) -> None:
         for target, fd in enumerate(above):
             os.dup2(fd, target)
         os.closerange(len(above), 1 << 20)
-        os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", _START, *arguments])
+        program = len(above) - 1
+        os.set_inheritable(program, False)
+        os.execve(program, [sys.executable, "-I", "-S", "-c", _START, *arguments], os.environ)
     finally:
         os._exit(127)

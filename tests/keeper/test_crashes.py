@@ -125,6 +125,14 @@ def test_a_supervisor_that_is_gone_from_the_disk_with_no_room_to_say_so(corner: 
     corner.diagnostics = corner.root / "diagnostics.log"
 
 
+def test_its_interpreter_cannot_be_overwritten(corner: Corner, keeper: Keeper) -> None:
+    """CVE-2019-5736: the container's program is the file that the keeper runs."""
+    change = "import os; os.chmod('/proc/self/exe', os.stat('/proc/self/exe').st_mode)"
+    corner.start(keeper, "c", "/proc/self/exe", "-ISc", change)
+    assert wait_exit(keeper, "c")["code"] == 1
+    assert b"Read-only file system" in corner.printed("c", "stderr")
+
+
 @pytest.mark.parametrize("uid", [0, 65534])
 def test_containers_end_with_the_keeper(corner: Corner, keeper: Keeper, uid: int) -> None:
     """Also when they changed their user on the way, which ends what a parent's death would signal."""
