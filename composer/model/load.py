@@ -204,7 +204,6 @@ def finish(
 
     shaped = output.shape(tree, fields.tree(), wrong)
     config: dict[str, Any] = {} if shaped is OMIT else shaped
-    reading.raise_if_wrong()
     config.setdefault("services", {})
     services: dict[str, Any] = config["services"]
     for unknown in (one for one in request.services if one not in services):
@@ -213,7 +212,6 @@ def finish(
     if reading.switches.consistency:
         for path, message, hint in check.check(config, enabled):
             wrong(path, message, hint)
-    reading.raise_if_wrong()
     keep = (
         profiles.selected({n: services[n] for n in enabled}, request.services)
         if request.services

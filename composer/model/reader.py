@@ -134,7 +134,7 @@ def merged(
         source = reading.source(path)
         for index, document in enumerate(source.documents):
             tree = _document(reading, tree, source, index, document, environment, base, (*trail, path))
-    reading.raise_if_wrong()
+    cut_wrong(reading, tree)
     _transform(reading, tree, "default")
     return tree
 
@@ -214,14 +214,27 @@ def long_form(reading: Reading, tree: dict[str, Any], *, judged: bool) -> dict[s
 
 
 def judge(reading: Reading, tree: dict[str, Any], findings: Findings) -> None:
-    """Complain of what the schema found, and cut it out, so that later stages can look at the rest."""
+    """Complain of what the schema found, and cut it out."""
     for path, message, hint in findings:
         reading.complain(message, reading.origins.place(path), path, hint)
-    if any(len(path) < 3 for path, _, _ in findings):
+    if findings:
+        cut_wrong(reading, tree)
+
+
+def cut_wrong(reading: Reading, tree: dict[str, Any]) -> None:
+    """Take out whatever has been complained of, so that later stages can look at the rest.
+
+    Of a list all goes; a whole service or resource stays as an empty one, for others may name it.
+    StackFileError: something is wrong with a whole section, or nowhere in particular.
+    """
+    if any(len(complaint.path) < 2 for complaint in reading.complaints):
         reading.raise_if_wrong()
-    for path, _, _ in findings:
-        cut = next((i for i, part in enumerate(path) if isinstance(part, int)), len(path))
-        remove(tree, path[:cut])
+    for complaint in reading.complaints:
+        path = complaint.path
+        end = next((i for i, part in enumerate(path) if isinstance(part, int)), len(path))
+        remove(tree, path[:end])
+        if end == 2 and isinstance(section := tree.get(str(path[0])), dict):
+            section[str(path[1])] = {}
 
 
 def _transform(reading: Reading, tree: dict[str, Any], column: str) -> None:

@@ -43,6 +43,7 @@ _WORDS = {
     "array": "a list",
     "object": "a mapping",
 }
+_WITH_UNIT = re.compile(r"[0-9]+[a-z]+\Z")
 
 
 class Rule:
@@ -296,7 +297,8 @@ def _misfit(rule: Rule, value: Any) -> tuple[str, str | None]:
         return f"must be {_or(wanted)}, but is empty", "give it a value, or remove the key"
     hint = None
     if isinstance(value, int | float) and "text" in wanted:
-        hint = "put it in quotes"
+        like = str(next(iter(rule.spec.get("examples", ())), ""))
+        hint = f"write a unit too, as in `{like}`" if _WITH_UNIT.match(like) else "put it in quotes"
     elif isinstance(value, dict) and wanted == ["text"]:
         hint = "put it in quotes, if `: ` belongs to the text"
     elif isinstance(value, str) and wanted == ["a list"]:

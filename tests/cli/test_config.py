@@ -305,6 +305,33 @@ def test_mistakes_as_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     )
 
 
+MANY = """services:
+  web:
+    image: nginx
+    port: ["80"]
+    ports: ["80:99999"]
+    networks: [fornt]
+    depends_on: [dbb]
+    env_file: nothing.env
+    mem_limit: 5 potatoes
+  db:
+    image: x
+    command: echo ${X!}
+    healthcheck: {interval: 5}
+  empty:
+  c: {image: x, depends_on: [d]}
+  d: {image: x, depends_on: [c, empty]}
+networks: {front: , other: 5}
+"""
+
+
+def test_mistakes_of_every_kind_come_together(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Shape, text, references, files, cycles: one mistake hides no other, and brings no false ones along."""
+    (folder / "compose.yaml").write_text(MANY)
+    found = json.loads(config(capsys, "-q", "--format", "json", code=1))
+    assert [one["line"] for one in found] == [4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 17]
+
+
 def test_mistakes_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "compose.yaml").write_text(WRONG)
     found = json.loads(config(capsys, "--quiet", "--format", "json", code=1))

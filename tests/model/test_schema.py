@@ -151,6 +151,7 @@ def test_no_word_of_the_file_is_ignored() -> None:
     assert set(words(SPEC)) == UNDERSTOOD
 
 
+UNIT = "write a unit too, as in `10s`"
 DASH = "write each entry in a line of its own that starts with `- `"
 NO_DASH = "write `key: value` lines without a `- ` before them"
 COLON = "put it in quotes, if `: ` belongs to the text"
@@ -158,6 +159,7 @@ OUTSIDE = "it belongs to `services.web`: check the indentation"
 PULL = "must be always, never, missing, build, daily, weekly or every_<time> like every_12h, not `x`"
 MISTAKES: list[tuple[dict[str, Any], str, str, str | None]] = [
     ({"image": 5}, "image", "must be text, not the number 5", "put it in quotes"),
+    ({"stop_grace_period": 5}, "stop_grace_period", "must be text, not the number 5", UNIT),
     ({"image": None}, "image", "must be text, but is empty", "give it a value, or remove the key"),
     ({"labels": 5}, "labels", "must be a mapping or a list, not the number 5", None),
     ({"env_file": {}}, "env_file", "must be text or a list, not a mapping", None),
