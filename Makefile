@@ -34,6 +34,9 @@ unit: $(VENV)/installed ## the tests that need no root, in seconds
 kernel: $(VENV)/installed ## the tests on the real kernel (root)
 	$(PY) -m pytest -q -m kernel -n 4 --dist loadgroup
 
+test-vm: $(VENV)/installed ## the runtime's tests on Debian's kernels 6.1 and 6.12 with cgroup v2, in qemu
+	$(PY) tests/vm/run tests/runtime tests/keeper -q
+
 coverage: $(VENV)/installed ## branch coverage of everything
 	$(PY) -m coverage run -m pytest -q
 	$(PY) -m coverage combine && $(PY) -m coverage report --skip-covered
@@ -41,4 +44,4 @@ coverage: $(VENV)/installed ## branch coverage of everything
 bench: $(VENV)/installed ## up, down, ps, exec beside Docker Compose and podman-compose when they are there
 	$(PY) -m benchmarks.stacks
 
-.PHONY: help install demo prerequisites check test unit kernel coverage bench
+.PHONY: help install demo prerequisites check test unit kernel test-vm coverage bench

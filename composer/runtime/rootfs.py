@@ -83,17 +83,16 @@ def open_root(path: str, propagation: str, overlay: Overlay | None, owner: Owner
 
 def _open_overlay(overlay: Overlay, owner: Owner | None) -> int:
     """Layers are named by descriptor, relative to /proc/self/fd: short, any character, id-mapped or not."""
-    held = [_open_layer(path, owner) for path in overlay.lowers]
-    above = os.path.commonpath((overlay.upper, overlay.work))
-    # The kernel wants both below one mount.
-    base = _open_layer(above, owner)
-    upper, work = (
-        linux.openat2(base, os.path.relpath(path, above), linux.O_PATH | os.O_DIRECTORY)
-        for path in (overlay.upper, overlay.work)
-    )
-    here = os.open(".", linux.O_PATH | os.O_CLOEXEC)
-    os.chdir("/proc/self/fd")
-    try:
+    with _workshop(owner):
+        held = [_open_layer(path, owner) for path in overlay.lowers]
+        above = os.path.commonpath((overlay.upper, overlay.work))
+        # The kernel wants both below one mount.
+        base = _open_layer(above, owner)
+        upper, work = (
+            linux.openat2(base, os.path.relpath(path, above), linux.O_PATH | os.O_DIRECTORY)
+            for path in (overlay.upper, overlay.work)
+        )
+        os.chdir("/proc/self/fd")
         with _acting_as(owner), closing(linux.fsopen("overlay")) as context:
             for key, value in _lowerdir([str(descriptor) for descriptor in held]):
                 linux.fsconfig(context, key, value)
@@ -102,11 +101,29 @@ def _open_overlay(overlay: Overlay, owner: Owner | None) -> int:
             for word in overlay.options:
                 key, equals, text = word.partition("=")
                 linux.fsconfig(context, key, text if equals else None)
-            return linux.fsmount(context, path=overlay.upper)
-    finally:
-        os.fchdir(here)
-        for descriptor in (*held, base, upper, work, here):
+            mount = linux.fsmount(context, path=overlay.upper)
+        for descriptor in (*held, base, upper, work):
             os.close(descriptor)
+        return mount
+
+
+@contextmanager
+def _workshop(owner: Owner | None) -> Iterator[None]:
+    """Where mapped layers can be attached, as overlay wants them to be before Linux 6.15; nobody sees it."""
+    with closing(os.open(".", linux.O_PATH | os.O_CLOEXEC)) as directory:
+        if owner is None:
+            yield
+        else:
+            with closing(os.open("/", linux.O_PATH | os.O_CLOEXEC)) as root:
+                with closing(os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)) as host:
+                    linux.unshare(linux.CLONE_NEWNS)
+                    linux.set_propagation("/", linux.MS_PRIVATE | linux.MS_REC)
+                    yield
+                    linux.setns(host, linux.CLONE_NEWNS)
+                # It came with that one's root, which need not be ours.
+                os.fchdir(root)
+                os.chroot(".")
+        os.fchdir(directory)
 
 
 @contextmanager
@@ -131,6 +148,8 @@ def _open_layer(path: str, owner: Owner | None) -> int:
         return os.open(path, linux.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     layer = linux.open_tree(linux.AT_FDCWD, path, linux.OPEN_TREE_CLONE)
     idmap(layer, owner.userns, recursive=False, path=path)
+    with closing(os.open("/", linux.O_PATH | os.O_CLOEXEC)) as anywhere:
+        linux.move_mount(layer, anywhere, path)
     return layer
 
 

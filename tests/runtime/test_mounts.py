@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from composer.runtime import linux, mounts
 from composer.runtime.errors import StepError
-from tests.runtime.box import Box
+from tests.runtime.box import Box, Result
 
 RO, NOSUID, NOEXEC = linux.MOUNT_ATTR_RDONLY, linux.MOUNT_ATTR_NOSUID, linux.MOUNT_ATTR_NOEXEC
 ATIME, NOATIME = linux.MOUNT_ATTR__ATIME, linux.MOUNT_ATTR_NOATIME
@@ -99,10 +99,10 @@ def test_operations_say_what_they_do() -> None:
 # --- in a container
 
 
-def with_mount(box: Box, mount: dict[str, Any], script: str) -> tuple[str, int]:
+def with_mount(box: Box, mount: dict[str, Any], script: str) -> Result:
     spec = box.spec("sh", "-ec", script)
     spec["mounts"].append(mount)
-    return tuple(box.run(spec))
+    return box.run(spec)
 
 
 @pytest.mark.kernel
