@@ -40,7 +40,7 @@ class Channel:
         return self.ready.pop(0)
 
     async def send(self, message: Mapping[str, Any], fds: Mapping[str, int] | None = None) -> None:
-        """Send one message and copies of descriptors, by name: all of it, or nothing when cancelled before."""
+        """Send one message and copies of descriptors, by name: all of it, or nothing if cancelled."""
         body = dict(message)
         if fds:
             body["fds"] = list(fds)

@@ -77,7 +77,8 @@ class Ops:
                     await arrived.wait()
                     arrived = anyio.Event()
                     while frames:
-                        await request.send(progress=frames.pop(0))
+                        await request.send(progress=frames[0])
+                        frames.pop(0)  # not before: what a cancelled send did not send is sent below
 
             tasks.start_soon(relay)
             await operation.finished.wait()
