@@ -2,82 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal
 
 from composer import oci
 from composer.bundle.inputs import HostFacts
 from composer.errors import UsageError
 from composer.model.stack import Service
+from composer.runtime.capabilities import NAMES, resolve
 from composer.value import Value
-
-CAPABILITIES = tuple(
-    f"CAP_{name}"
-    for name in [
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "DAC_READ_SEARCH",
-        "FOWNER",
-        "FSETID",
-        "KILL",
-        "SETGID",
-        "SETUID",
-        "SETPCAP",
-        "LINUX_IMMUTABLE",
-        "NET_BIND_SERVICE",
-        "NET_BROADCAST",
-        "NET_ADMIN",
-        "NET_RAW",
-        "IPC_LOCK",
-        "IPC_OWNER",
-        "SYS_MODULE",
-        "SYS_RAWIO",
-        "SYS_CHROOT",
-        "SYS_PTRACE",
-        "SYS_PACCT",
-        "SYS_ADMIN",
-        "SYS_BOOT",
-        "SYS_NICE",
-        "SYS_RESOURCE",
-        "SYS_TIME",
-        "SYS_TTY_CONFIG",
-        "MKNOD",
-        "LEASE",
-        "AUDIT_WRITE",
-        "AUDIT_CONTROL",
-        "SETFCAP",
-        "MAC_OVERRIDE",
-        "MAC_ADMIN",
-        "SYSLOG",
-        "WAKE_ALARM",
-        "BLOCK_SUSPEND",
-        "AUDIT_READ",
-        "PERFMON",
-        "BPF",
-        "CHECKPOINT_RESTORE",
-    ]
-)
-"""In the kernel's order, capabilities(7)."""
-
-DEFAULT = frozenset(
-    f"CAP_{name}"
-    for name in [
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "FSETID",
-        "FOWNER",
-        "MKNOD",
-        "NET_RAW",
-        "SETGID",
-        "SETUID",
-        "SETFCAP",
-        "SETPCAP",
-        "NET_BIND_SERVICE",
-        "SYS_CHROOT",
-        "KILL",
-        "AUDIT_WRITE",
-    ]
-)
 
 MASKED = (
     "/proc/acpi",
@@ -133,32 +65,12 @@ def options(service: Service) -> Security:
 
 
 def capabilities(service: Service, facts: HostFacts) -> list[str]:
-    """What root in the container may do, in the kernel's order. Raises UsageError for unknown names.
-
-    Docker's rules: adding ALL gives everything but what is dropped; dropping ALL leaves what is added.
-    """
-    everything = frozenset(CAPABILITIES[: facts.capabilities])
-    add, drop = _names(service, service.cap_add), _names(service, service.cap_drop)
-    if service.privileged:
-        kept = everything
-    elif "ALL" in add:
-        kept = everything - drop
-    elif "ALL" in drop:
-        kept = add
-    else:
-        kept = (DEFAULT - drop) | add
-    return [name for name in CAPABILITIES if name in kept and name in everything]
-
-
-def _names(service: Service, texts: Iterable[str]) -> frozenset[str]:
-    found = set()
-    for text in texts:
-        name = text.upper()
-        name = "ALL" if name in ("ALL", "CAP_ALL") else f"CAP_{name.removeprefix('CAP_')}"
-        if name != "ALL" and name not in CAPABILITIES:
-            raise UsageError(f"service {service.name}: there is no capability {text}")
-        found.add(name)
-    return frozenset(found)
+    """What root in the container may do, in the kernel's order. Raises UsageError for unknown names."""
+    try:
+        found = resolve(service.cap_add, service.cap_drop, service.privileged)
+    except ValueError as error:
+        raise UsageError(f"service {service.name}: {error}") from None
+    return [name for name in found if name in NAMES[: facts.capabilities]]
 
 
 def capability_sets(names: list[str]) -> oci.Capabilities:

@@ -36,9 +36,9 @@ _AMBIENT_RAISE, _AMBIENT_CLEAR = 2, 4
 def resolve(add: Sequence[str], drop: Sequence[str], privileged: bool) -> list[str]:
     """The capabilities of a service with `cap_add` and `cap_drop`, in the order of numbers.
 
-    Names may lack `CAP_` and be in any case; ALL is everything. As Docker has it: adding ALL gives all but
-    what is dropped by name, dropping ALL leaves what is added by name, and of a name in both the adding
-    counts otherwise. Raises ValueError for unknown names.
+    Names may lack `CAP_` and be in any case; ALL, or CAP_ALL, is everything. As Docker has it: adding ALL
+    gives all but what is dropped by name, dropping ALL leaves what is added by name, and of a name in both
+    the adding counts otherwise. Raises ValueError for unknown names.
     """
     added, dropped = [{_name(word) for word in words} for words in (add, drop)]
     if privileged:
@@ -54,11 +54,11 @@ def resolve(add: Sequence[str], drop: Sequence[str], privileged: bool) -> list[s
 
 def _name(word: str) -> str:
     name = word.upper()
-    if name == "ALL":
-        return name
+    if name in ("ALL", "CAP_ALL"):
+        return "ALL"
     name = name if name.startswith("CAP_") else f"CAP_{name}"
     if name not in _NUMBERS:
-        raise ValueError(f"{word!r} is no capability")
+        raise ValueError(f"there is no capability {word}")
     return name
 
 

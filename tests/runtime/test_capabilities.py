@@ -40,6 +40,7 @@ def test_default_is_dockers() -> None:
         (["NET_ADMIN"], [], False, [*DEFAULT, "CAP_NET_ADMIN"]),
         (["cap_net_admin"], ["CAP_CHOWN"], False, [*DEFAULT[1:], "CAP_NET_ADMIN"]),
         ([], ["ALL"], False, []),
+        (["CAP_ALL"], ["CAP_CHOWN"], False, NAMES[1:]),
         (["chown"], ["all"], False, ["CAP_CHOWN"]),
         (["ALL"], [], False, NAMES),
         (["ALL"], ["SYS_ADMIN"], False, [name for name in NAMES if name != "CAP_SYS_ADMIN"]),
@@ -56,7 +57,7 @@ def test_resolve(add: list[str], drop: list[str], privileged: bool, expected: Se
 
 @pytest.mark.parametrize(("add", "drop"), [(["NET"], []), ([], ["CAP_"]), (["CAP_CAP_KILL"], [])])
 def test_resolve_refuses_unknown_names(add: list[str], drop: list[str]) -> None:
-    with pytest.raises(ValueError, match="is no capability"):
+    with pytest.raises(ValueError, match="there is no capability"):
         resolve(add, drop, False)
 
 
