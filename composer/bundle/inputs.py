@@ -35,6 +35,8 @@ class HostFacts(Value):
     """The most open files that a process of ours may be allowed."""
     apparmor: str = ""
     """The default AppArmor profile, where the kernel has AppArmor and the profile is loaded."""
+    swap: bool = True
+    """Whether its kernel can limit swap."""
     devices: tuple[Device, ...] = ()
     """Every device node of the host: what a privileged container sees."""
     uid_mappings: tuple[tuple[int, int, int], ...] = ()

@@ -54,13 +54,13 @@ COMMON = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2))
 TERMINALS = oci.DeviceRule(allow=True, type="c", major=136, access="rwm")
 
 
-def resources(service: Service, place: Place) -> oci.Resources:
+def resources(service: Service, place: Place, facts: HostFacts) -> oci.Resources:
     """`linux.resources`. Raises UsageError when limits contradict each other."""
     limits = service.resources
     found: oci.Resources = {"devices": device_rules(service, place)}
     parts = {
         "cpu": _cpu(limits),
-        "memory": _memory(service.name, limits),
+        "memory": _memory(service.name, limits, facts),
         "blockIO": _blkio(limits.blkio, place),
     }
     for name, part in parts.items():
@@ -91,14 +91,19 @@ def _cpu(limits: Resources) -> dict[str, Any]:
     )
 
 
-def _memory(service: str, limits: Resources) -> dict[str, Any]:
-    """`swap` counts memory and swap together; Docker allows as much swap as memory when nothing is said."""
+def _memory(service: str, limits: Resources, facts: HostFacts) -> dict[str, Any]:
+    """`swap` counts memory and swap together; Docker allows as much swap as memory when nothing is said.
+
+    A kernel that cannot limit swap is in the way of those only who asked for that.
+    """
     swap = limits.memory_swap
     if swap > 0 and not limits.memory:
         raise UsageError(f"service {service}: memswap_limit needs mem_limit as well")
     if 0 < swap < limits.memory:
         raise UsageError(f"service {service}: memswap_limit counts memory too, it cannot be below mem_limit")
-    found = _said(limit=limits.memory, reservation=limits.memory_reservation, swap=swap or 2 * limits.memory)
+    if not swap and facts.swap:
+        swap = 2 * limits.memory
+    found = _said(limit=limits.memory, reservation=limits.memory_reservation, swap=swap)
     if limits.memory_swappiness is not None and limits.memory_swappiness >= 0:
         found["swappiness"] = limits.memory_swappiness
     if limits.oom_kill_disable:

@@ -56,7 +56,7 @@ def _linux(
     found = oci.Linux(
         namespaces=namespaces.rows(spaces),
         cgroupsPath=cgroup_path(stack, service, place),
-        resources=limits.resources(service, place),
+        resources=limits.resources(service, place, facts),
         sysctl=limits.sysctls(service, spaces, facts),
         devices=list(limits.device_nodes(service, place, facts)),
     )

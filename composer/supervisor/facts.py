@@ -29,6 +29,7 @@ def host_facts() -> HostFacts:
         capabilities=int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1,
         rootless=os.geteuid() != 0,
         open_files=most_open_files(),
+        swap=cgroup.limits_swap(cgroup.layout()),
     )
 
 

@@ -131,6 +131,13 @@ def test_swap_rules(memory: int, swap: int, expected: dict[str, int] | None) -> 
     assert found.get("memory") == expected
 
 
+def test_a_kernel_that_cannot_limit_swap_can_limit_memory() -> None:
+    facts = HostFacts(swap=False)
+    assert made(facts, resources=Resources(memory=100))["linux"]["resources"]["memory"] == {"limit": 100}
+    asked = made(facts, resources=Resources(memory=100, memory_swap=150))["linux"]["resources"]["memory"]
+    assert asked == {"limit": 100, "swap": 150}
+
+
 @pytest.mark.parametrize(
     "fields",
     [

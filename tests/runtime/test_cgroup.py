@@ -204,6 +204,36 @@ def test_memory_and_swap_in_any_order(group: Group, limits: tuple[int, int]) -> 
     assert memory["swap_limit"] == (limits[1] - limits[0]) * MIB
 
 
+def test_limits_swap_is_what_the_kernel_does(group: Group) -> None:
+    group.create({"memory": {"limit": 50 * MIB}})
+    files = [
+        f"{d}/{f}" for d in group.directories for f in ("memory.memsw.limit_in_bytes", "memory.swap.max")
+    ]
+    assert cgroup.limits_swap(group.layout) == any(os.path.exists(file) for file in files)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ((), True),
+        (("cgroup.procs", "a/cgroup.procs"), True),
+        (("a/memory.max", "a/memory.swap.max"), True),
+        (("a/memory.max",), False),
+    ],
+)
+def test_limits_swap_on_v2(tmp_path: Path, files: tuple[str, ...], expected: bool) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    assert cgroup.limits_swap(Layout("v2", {}, str(tmp_path))) == expected
+
+
+@pytest.mark.parametrize("file", ["memory.memsw.limit_in_bytes", "memory.limit_in_bytes"])
+def test_limits_swap_on_v1(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).touch()
+    assert cgroup.limits_swap(Layout("v1", {"memory": str(tmp_path)}, None)) == ("memsw" in file)
+
+
 def test_update_checks_what_is_in_use(group: Group) -> None:
     need("memory")
     group.create({})

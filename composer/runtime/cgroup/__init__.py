@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from composer.runtime.cgroup.files import CgroupError
 from composer.runtime.cgroup.group import Group
-from composer.runtime.cgroup.hierarchies import Layout, directories, layout
+from composer.runtime.cgroup.hierarchies import Layout, directories, layout, limits_swap
 from composer.runtime.cgroup.stats import Stats
 
-__all__ = ["CgroupError", "Group", "Layout", "Stats", "layout", "open"]
+__all__ = ["CgroupError", "Group", "Layout", "Stats", "layout", "limits_swap", "open"]
 
 _current = layout
 

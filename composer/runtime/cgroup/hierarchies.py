@@ -7,6 +7,7 @@ cgroups(7).
 from __future__ import annotations
 
 import functools
+import os
 import posixpath
 import re
 from collections.abc import Mapping
@@ -42,6 +43,18 @@ def layout() -> Layout:
     if found.unified is None:
         return found
     return found._replace(v2=frozenset(read(f"{found.unified}/cgroup.controllers").split()))
+
+
+def limits_swap(where: Layout) -> bool:
+    """Whether this kernel can limit swap: before Linux 6.1 that was for its command line to say.
+
+    On v2 the groups below the root show it; as long as none of them limits memory, it is taken to be so.
+    """
+    if "memory" in where.mounts:
+        return os.path.exists(f"{where.mounts['memory']}/memory.memsw.limit_in_bytes")
+    groups = [entry.path for entry in os.scandir(where.unified) if entry.is_dir()]
+    limited = [path for path in groups if os.path.exists(f"{path}/memory.max")]
+    return not limited or os.path.exists(f"{limited[0]}/memory.swap.max")
 
 
 def parse(mountinfo: str) -> Layout:
