@@ -22,6 +22,8 @@ from composer.images.image import Image, RootOverlay
 from composer.paths import Paths
 
 NAMES = ("host", "scratch")
+BASE = "composer.base"
+"""In the configuration of an image that was built on one of ours, which is no layer of it: its name."""
 
 # Taken from /etc as they are. A directory is taken whole; a star at the end stands for any ending.
 TAKEN = (
@@ -75,6 +77,19 @@ def builtin(name: str, paths: Paths) -> Image | None:
         process = {"Env": [f"PATH={PATH}"], "Cmd": ["/bin/sh"], "WorkingDir": "/"}
         return Image("host", name, config(process), (RootOverlay("/", (str(_skeleton(paths)),)), *trees))
     return None
+
+
+def stacked(base: tuple[RootOverlay, ...], layers: tuple[str, ...]) -> tuple[RootOverlay, ...]:
+    """The overlays of a root with layers (topmost first) put on it.
+
+    What a layer has below the place of another overlay belongs to that one.
+    """
+    found = []
+    for overlay in base:
+        below = overlay.target.rstrip("/")
+        own = tuple(layer + below for layer in layers if not below or _is_directory(layer + below))
+        found.append(RootOverlay(overlay.target, (*own, *overlay.lowers)))
+    return tuple(found)
 
 
 def config(process: dict[str, Any]) -> dict[str, Any]:

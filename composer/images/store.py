@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from composer.errors import ConflictError, ImageError, NotFoundError
 from composer.images import config as formats
-from composer.images.builtin import NAMES, builtin
+from composer.images.builtin import BASE, NAMES, builtin, stacked
 from composer.images.image import Image, Progress, RootOverlay, Summary
 from composer.images.layout import Layout
 from composer.images.reference import Reference, parse
@@ -104,12 +104,12 @@ class Store:
         self._used(entry)
         notes = entry.get("annotations", {})
         size = manifest["config"]["size"] + sum(layer["size"] for layer in manifest["layers"])
-        stacked = self.unpacked.stack(diff_ids) or (str(self._empty()),)
+        root = self._root(self.unpacked.stack(diff_ids), config)
         return Image(
             id=manifest["config"]["digest"],
             reference=notes.get(REF_NAME, ""),
             config=config,
-            root=(RootOverlay("/", stacked),),
+            root=root,
             digests=(notes[SOURCE],) if SOURCE in notes else (),
             size=size,
         )
@@ -363,10 +363,14 @@ class Store:
     def _last_use(self, entry: Entry) -> int:
         return int(self.layout.path(entry["digest"]).stat().st_mtime)
 
-    def _empty(self) -> Path:
-        scratch = builtin("scratch", self.paths)
-        assert scratch is not None
-        return Path(scratch.root[0].lowers[0])
+    def _root(self, layers: tuple[str, ...], config: ImageConfig) -> tuple[RootOverlay, ...]:
+        """The layers by themselves, or on that one of our own images that they were built on."""
+        on_host = config.get(BASE) == "host"
+        if layers and not on_host:
+            return (RootOverlay("/", layers),)
+        base = builtin("host" if on_host else "scratch", self.paths)
+        assert base is not None
+        return stacked(base.root, layers)
 
 
 def _by_id(entries: list[Entry], text: str) -> Entry | None:

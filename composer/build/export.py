@@ -1,0 +1,115 @@
+"""A finished stage as an image of the store. K.
+
+The layers stay in the build's cache; the store gets the same files by hard links, and their archives.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from composer.build.cache import key_of, link_tree
+from composer.build.walk import State, now
+from composer.images.builtin import BASE, NAMES
+from composer.images.reference import parse
+from composer.images.store import ID, REF_NAME
+
+if TYPE_CHECKING:
+    from composer.build.site import Site
+
+
+def finished(site: Site, state: State) -> str:
+    """The id of the image that was made of this state before and has all its names; "" when there is none."""
+    kept = site.cache.note(*_key(site, state))
+    if kept is None or site.store.entry(kept) is None:
+        return ""
+    for name in site.request.images:
+        entry = site.store.entry(name)
+        if entry is None or entry["annotations"][ID] != kept:
+            return ""
+    return str(kept)
+
+
+def export(site: Site, state: State) -> str:
+    """Make and name the image; its id. Raises ImageError."""
+    store, names = site.store, [parse(name) for name in site.request.images]
+    key = _key(site, state)
+    kept = site.cache.note(*key)
+    entry = store.entry(kept) if kept else None
+    if entry is None:
+        kept = write(site, state)
+        site.cache.remember(kept, *key)
+        entry = store.entry(kept)
+    assert entry is not None and kept is not None
+    for name in names:
+        there = store.entry(str(name))
+        if there is None or there["annotations"][ID] != kept:
+            store.tag(kept, str(name))
+    return str(kept)
+
+
+def write(site: Site, state: State) -> str:
+    """The image's layers, configuration and manifest, named by the first of its names."""
+    from composer.images.intake import write_image
+
+    store = site.store
+    config, layers = configuration(site, state), []
+    with store.layout.adding():
+        if state.image_base not in NAMES:
+            entry = store.entry(state.image_base)
+            assert entry is not None
+            layers += store.manifest(entry)["layers"]
+            config["rootfs"]["diff_ids"] += store.config(entry)["rootfs"]["diff_ids"]
+        for layer in state.layers:
+            descriptor, diff_id = archived(site, layer)
+            layers.append(descriptor)
+            config["rootfs"]["diff_ids"].append(diff_id)
+        return write_image(store, config, layers, parse(site.request.images[0])).id
+
+
+def archived(site: Site, layer: str) -> tuple[Any, str]:
+    """A layer's archive in the store, written once for each SOURCE_DATE_EPOCH."""
+    from composer.images.intake import add_layer
+
+    facts = site.cache.facts(layer)
+    known = facts.get(str(site.epoch))
+    if known is not None and site.store.layout.has(known[0]["digest"]):
+        return known[0], known[1]
+    with site.cache.workspace() as place:
+        link_tree(site.cache.directory(layer), place / "fs")
+        descriptor, diff_id = add_layer(site.store, place / "fs", epoch=site.epoch, move=True)
+    site.cache.learn(layer, {**facts, str(site.epoch): [descriptor, diff_id]})
+    return descriptor, diff_id
+
+
+def configuration(site: Site, state: State) -> Any:
+    """The image's configuration (OCI image-spec, config.md), yet without its layers."""
+    process = dict(state.process)
+    if site.request.labels:
+        process["Labels"] = {**(process.get("Labels") or {}), **site.request.labels}
+    created = now(site.epoch) if site.epoch is not None or not state.created else state.created
+    history = [{**step, "created": step.get("created") or created} for step in state.history]
+    found = {
+        **state.config,
+        "created": created,
+        "config": process,
+        "rootfs": {"type": "layers", "diff_ids": []},
+        "history": history,
+    }
+    if state.author:
+        found["author"] = state.author
+    if state.image_base == "host":
+        found[BASE] = "host"
+    return found
+
+
+def named(site: Site) -> list[str]:
+    """The image's names as they stand in the store."""
+    entries = (site.store.entry(name) for name in site.request.images)
+    return [entry["annotations"].get(REF_NAME, "") for entry in entries if entry]
+
+
+def _key(site: Site, state: State) -> tuple[Any, ...]:
+    made = configuration(site, state)
+    if not state.created:
+        made = {**made, "created": "", "history": [{**step, "created": ""} for step in made["history"]]}
+    return ("image", key_of(made), state.snapshot.base_id, state.layers, site.epoch)
