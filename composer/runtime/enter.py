@@ -52,9 +52,10 @@ def enter(
 ) -> Pending:
     """Start `process` (an OCI process) in the container made of `spec`; it starts at once.
 
-    The filter is the container's own. Raises StepError for one that cannot be compiled.
+    The filter is the container's own, but a process that has the key `privileged`, which is ours and not the
+    specification's, goes without. Raises StepError for a filter that cannot be compiled.
     """
-    program = compile_filter(spec)
+    program = None if process.get("privileged") else compile_filter(spec)
 
     def body(line: Line) -> None:
         job = Job(line, container_pid, process, spec, program, preserve)

@@ -47,6 +47,15 @@ def test_takes_its_own_user_environment_and_directory(box: Box) -> None:
     assert result.output.split() == ["1000", "100", "100", "7", "/bin", "me", "0077"]
 
 
+def test_is_filtered_like_the_container_unless_privileged(box: Box) -> None:
+    rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}
+    spec = box.spec("sleep", "100", seccomp={"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
+    container = box.start(spec)
+    assert box.exec(container, spec, "mkdir", "/new").status == 1
+    assert box.exec(container, spec, "mkdir", "/new", privileged=False).status == 1
+    assert box.exec(container, spec, "mkdir", "/new", privileged=True).status == 0
+
+
 def test_a_missing_program_or_directory_is_named(box: Box) -> None:
     spec = box.spec("sleep", "100")
     container = box.start(spec)
