@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -67,6 +68,7 @@ WORDS = tuple(
         | {*_SUPERBLOCK, *_NO_EFFECT, *_SWITCHES}
     )
 )
+_FOREIGN = re.compile(r"/proc/(\d+)/root(/.+)")
 
 
 class Options(NamedTuple):
@@ -146,6 +148,25 @@ class Operation:
         self.mount = -1
 
 
+def open_copy(source: str, flags: int) -> int:
+    """A detached copy of a mount, also of one in another container's mount namespace (`/proc/PID/root/…`).
+
+    The kernel copies only mounts of the namespace one is in, open_tree(2): so it is entered for that one call.
+    """
+    foreign = _FOREIGN.fullmatch(source)
+    if not foreign:
+        return linux.open_tree(linux.AT_FDCWD, source, flags)
+    with (
+        closing(os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)) as here,
+        closing(os.open(f"/proc/{foreign[1]}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)) as there,
+    ):
+        linux.setns(there, linux.CLONE_NEWNS)
+        try:
+            return linux.open_tree(linux.AT_FDCWD, foreign[2], flags)
+        finally:
+            linux.setns(here, linux.CLONE_NEWNS)
+
+
 class Bind(Operation):
     """A tree of the host, or of the bundle."""
 
@@ -159,7 +180,7 @@ class Bind(Operation):
 
     def open(self, host: Host) -> None:
         tree = linux.AT_RECURSIVE if self.options.bind == 2 else 0
-        self.mount = linux.open_tree(linux.AT_FDCWD, self.source, linux.OPEN_TREE_CLONE | tree)
+        self.mount = open_copy(self.source, linux.OPEN_TREE_CLONE | tree)
         if self.mappings:
             idmap(
                 self.mount, host.userns(*self.mappings), recursive=self.options.idmap == 2, path=self.source

@@ -16,6 +16,10 @@ from composer.model.stack import Device as WantedDevice
 from composer.runtime import cgroup
 
 CAP_SYS_RESOURCE = 24
+OWN_DEVICES = frozenset(
+    f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx")
+)
+"""What every container has anyway."""
 
 
 @cache
@@ -50,7 +54,10 @@ def all_devices() -> Iterator[Device]:
     for folder, folders, files in os.walk("/dev"):
         folders[:] = [name for name in folders if name not in ("pts", "shm", "mqueue", "fd")]
         for name in files:
-            device = device_node(f"{folder}/{name}")
+            path = f"{folder}/{name}"
+            if path in OWN_DEVICES or os.path.islink(path):
+                continue
+            device = device_node(path)
             if device is not None:
                 yield device
 
