@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from composer.model import units
@@ -18,6 +19,8 @@ OMIT: Any = type("Omit", (), {"__repr__": lambda self: "OMIT"})()
 
 
 _LONGEST_COMPARED = 100
+_MOST_COMPARED = 300
+_MOST_CHANGED = 6  # letters more or less
 
 
 class Misfit(ValueError):
@@ -30,7 +33,8 @@ def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | Non
         return None
     from difflib import get_close_matches  # 5 ms, and only for mistakes
 
-    found = get_close_matches(name, list(known), 1, likeness)
+    candidates = (one for one in known if abs(len(one) - len(name)) <= _MOST_CHANGED)
+    found = get_close_matches(name, list(islice(candidates, _MOST_COMPARED)), 1, likeness)
     return f"did you mean `{found[0]}`?" if found else None
 
 

@@ -88,9 +88,13 @@ class Reading:
         return self.sources[path]
 
     def complain(self, message: str, place: Place | None, path: Path = (), hint: str | None = None) -> None:
-        """What is wrong above something that is wrong already is a consequence of it, and not told."""
+        """What is wrong above something that is wrong already is a consequence of it, and not told.
+
+        StackFileError: there are more complaints than anybody would read.
+        """
         if len(self.complaints) >= MAX_COMPLAINTS:
-            return
+            self.complaints.append(Complaint(f"there are more mistakes than these {MAX_COMPLAINTS}"))
+            self.raise_if_wrong()
         if any(path and path == other.path[: len(path)] for other in self.complaints):
             return
         if len(message) > LONGEST_MESSAGE:

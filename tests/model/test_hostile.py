@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from composer.errors import ComposerError, StackFileError
 from composer.model import output
 from composer.model.load import Request, load
+from composer.model.reader import MAX_COMPLAINTS
 from composer.model.tree import MAX_BYTES, MAX_DEPTH, MAX_NODES, Source
 from tests.model.test_load import Disk
 
@@ -57,6 +58,16 @@ TOO_MUCH: Mapping[str, tuple[str, str]] = {
         "services: {a: {image: x, ports: ['1-65535:1-65535', '127.0.0.1:1-65535:1-65535']}}",
         "publishes more than",
     ),
+    "unknown keys": (
+        "services: {a: {image: x, " + ",".join(f"k{i}: 1" for i in range(100_000)) + "}}",
+        "more mistakes",
+    ),
+    "unknown names": (
+        "services: {" + ",".join(f"s{i}: {{image: x, networks: [n{i}]}}" for i in range(20_000)) + "}\n"
+        "networks: {" + ",".join(f"m{i}: " for i in range(20_000)) + "}",
+        "more mistakes",
+    ),
+    "wrong services": ("services: {" + ",".join(f"s{i}: 5" for i in range(90_000)) + "}", "more mistakes"),
     "extends": (
         "services:\n  s0: {extends: s1}\n"
         + "".join(f"  s{i}: {{extends: s{i + 1}}}\n" for i in range(1, 1_000))
@@ -71,7 +82,7 @@ def test_too_much_is_refused(text: str, message: str) -> None:
     with pytest.raises(StackFileError) as caught:
         loaded(text.encode())
     assert message in str(caught.value)
-    assert len(caught.value.complaints) <= 100
+    assert len(caught.value.complaints) <= MAX_COMPLAINTS + 1
 
 
 NOT_YAML: Mapping[str, tuple[bytes, str]] = {

@@ -214,9 +214,7 @@ def test_keys_at_the_top() -> None:
 
 def test_all_mistakes_are_told_and_very_many_are_cut() -> None:
     assert len(check({"services": {"web": {"image": 1, "tty": 2, "ports": 3}}})) == 3
-    found = check({"services": {f"s{i}": None for i in range(100_000)}})
-    assert len(found) == schema.MAX_FINDINGS + 1
-    assert found[-1][1] == "there are more mistakes; these are the first 100"
+    assert len(check({"services": {f"s{i}": None for i in range(100_000)}})) == schema.MAX_FINDINGS
 
 
 def test_no_general_validator_is_imported() -> None:
