@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +13,13 @@ from typing import Any
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
 from composer.cli.render import words
-from composer.cli.render.table import table
+from composer.cli.render.table import fitted, table
 from composer.errors import NotFoundError, UsageError
 from composer.record import ContainerRow
 
+LEAST = {"COMMAND": 8, "CREATED": 7, "IMAGE": 8, "PORTS": 12, "STATUS": 12}
+"""How narrow columns may become on a narrow terminal, in the order in which they give."""
+STATUS = re.compile(r"(Up|Exited|Restarting|Created|Dead) .*?(?=   |$)")
 STATES = ("paused", "restarting", "removing", "running", "dead", "created", "exited")
 
 VERB = Verb(
@@ -27,6 +33,7 @@ VERB = Verb(
         Flag("orphans", "bool", "Also containers of services that are no longer in the file", default=True),
         Flag("quiet", "bool", "Only ids", "q"),
         Flag("services", "bool", "Only names of services"),
+        Flag("stats", "bool", "Also CPU and memory"),
         Flag("status", "list", "Only containers in this state (repeatable)", choices=STATES),
     ),
     (Positional("SERVICE", many=True, required=False, complete="service"),),
@@ -47,6 +54,7 @@ def run(
     orphans: bool,
     quiet: bool,
     services: bool,
+    stats: bool,
     status: list[str],
     service: list[str],
 ) -> int:
@@ -61,8 +69,9 @@ def run(
         if (not service or row["service"] in service)
         and (row["state"] in wanted if wanted else all or row["state"] in ("running", "paused", "restarting"))
         and (all or not row["oneoff"] or row["state"] == "running")
+        and (orphans or row["service"] in context.project.services)
     ]
-    show(context, rows, format=format, no_trunc=no_trunc, quiet=quiet, services=services)
+    show(context, rows, format=format, no_trunc=no_trunc, quiet=quiet, services=services, stats=stats)
     return 0
 
 
@@ -91,6 +100,7 @@ def show(
     no_trunc: bool,
     quiet: bool,
     services: bool,
+    stats: bool,
 ) -> None:
     if quiet:
         lines = [row["id"] for row in rows]
@@ -99,7 +109,7 @@ def show(
     elif format == "json":
         lines = [json.dumps(as_json(context.stack_name, row)) for row in rows]
     elif format in ("table", ""):
-        lines = [as_table(rows, no_trunc=no_trunc)]
+        lines = [as_table(context, rows, no_trunc=no_trunc, stats=stats)]
     else:
         from composer.cli.render.template import render
 
@@ -108,23 +118,53 @@ def show(
         print("\n".join(lines))
 
 
-def as_table(rows: Sequence[ContainerRow], *, no_trunc: bool) -> str:
+def as_table(context: Context, rows: Sequence[ContainerRow], *, no_trunc: bool, stats: bool) -> str:
+    """On a terminal cut to its width, with what is wrong in colour."""
     now = time.time_ns()
-    return table(
-        ("NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"),
+    head = ["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"]
+    cells = [
         [
-            (
-                row["name"],
-                row["image"],
-                words.command(row["command"], whole=no_trunc),
-                row["service"],
-                words.ago(row["created_at"], now),
-                words.status(row, now),
-                words.ports(row["ports"]),
-            )
-            for row in rows
-        ],
-    )
+            row["name"],
+            row["image"],
+            words.command(row["command"], whole=no_trunc),
+            row["service"],
+            words.ago(row["created_at"], now),
+            words.status(row, now),
+            words.ports(row["ports"]),
+        ]
+        for row in rows
+    ]
+    if stats:
+        from composer.cli.stats import usage
+
+        used = usage(context)
+        head[6:6] = ["CPU %", "MEMORY"]
+        for row, line in zip(rows, cells, strict=True):
+            line[6:6] = used.get(row["name"], ("", ""))
+    if sys.stdout.isatty() and not no_trunc:
+        cells = fitted(head, cells, shutil.get_terminal_size().columns, LEAST)
+    return painted(table(head, cells), rows, context.colour)
+
+
+def painted(text: str, rows: Sequence[ContainerRow], colour: bool) -> str:
+    if not colour:
+        return text
+    first, *lines = text.splitlines()
+    shown = [painted_line(line, row) for line, row in zip(lines, rows, strict=True)]
+    return "\n".join([f"\x1b[1m{first}\x1b[0m", *shown])
+
+
+def painted_line(line: str, row: ContainerRow) -> str:
+    """Red for what failed, yellow for what is under way, green for what is known to be well."""
+    if row["state"] == "exited":
+        code = 31 if row["exit_code"] not in (0, 143) else 2
+    else:
+        code = {"healthy": 32, "unhealthy": 31, "starting": 33}.get(row["health"], 0)
+        code = 33 if row["state"] in ("paused", "restarting") else code
+    status = STATUS.search(line)
+    if not code or not status:
+        return line
+    return f"{line[: status.start()]}\x1b[{code}m{status[0]}\x1b[0m{line[status.end() :]}"
 
 
 def as_json(stack: str, row: ContainerRow) -> dict[str, Any]:

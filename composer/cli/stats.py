@@ -70,6 +70,28 @@ def run(
     return 0
 
 
+def usage(context: Context) -> dict[str, tuple[str, str]]:
+    """CPU and memory by container, for other tables; nothing when nothing runs."""
+    supervisor = Supervisor.connect(context.stack_paths)
+    if supervisor is None:
+        return {}
+    with supervisor:
+        before = sample(supervisor)
+        wait(supervisor, FIRST)
+        now = sample(supervisor)
+    seconds = (now["time"] - before["time"]) / 1e9
+    return {
+        name: (f"{cpu(before['stats'].get(name), numbers, seconds):.2f}%", binary(taken(numbers)))
+        for name, numbers in now["stats"].items()
+    }
+
+
+def taken(numbers: Mapping[str, Any]) -> int:
+    """Bytes of memory that nobody else could have."""
+    memory = numbers.get("memory", {})
+    return max(int(memory.get("usage", 0)) - int(memory.get("inactive_file", 0)), 0)
+
+
 def sample(supervisor: Supervisor) -> Sample:
     return supervisor.call("stats")
 
@@ -129,7 +151,7 @@ def as_json(
 ) -> dict[str, Any]:
     """The keys of Docker's `stats --format json`."""
     memory, disk = numbers.get("memory", {}), numbers.get("io", {}).values()
-    taken = max(memory.get("usage", 0) - memory.get("inactive_file", 0), 0)
+    mine = taken(numbers)
     limit = memory.get("limit") or (total_memory() if numbers else 0)
     read, written = (sum(device.get(key, 0) for device in disk) for key in ("read_bytes", "write_bytes"))
     identity = row["id"] if whole else row["id"][:12]
@@ -138,8 +160,8 @@ def as_json(
         "CPUPerc": f"{used:.2f}%",
         "Container": identity,
         "ID": identity,
-        "MemPerc": f"{100 * taken / limit if limit else 0:.2f}%",
-        "MemUsage": f"{binary(taken)} / {binary(limit)}",
+        "MemPerc": f"{100 * mine / limit if limit else 0:.2f}%",
+        "MemUsage": f"{binary(mine)} / {binary(limit)}",
         "Name": row["name"],
         "NetIO": f"{decimal(net[0])} / {decimal(net[1])}",
         "PIDs": str(numbers.get("pids", {}).get("current", 0)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -13,6 +13,25 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "   ".join(pad(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip()
         for row in (head, *rows)
     )
+
+
+def fitted(
+    head: Sequence[str], rows: Sequence[Sequence[str]], columns: int, least: Mapping[str, int]
+) -> list[list[str]]:
+    """The rows with some cells cut, so that the table is no wider than `columns` if that is possible.
+
+    `least`: how narrow which column may become, in the order in which they give.
+    """
+    cut = [list(row) for row in rows]
+    for name, size in least.items():
+        at = list(head).index(name)
+        widths = [max(map(width, column)) for column in zip(head, *cut, strict=True)]
+        over = sum(widths) + 3 * (len(widths) - 1) - columns
+        if over > 0:
+            room = max(widths[at] - over, size, width(name))
+            for row in cut:
+                row[at] = shorten(row[at], room)
+    return cut
 
 
 def pad(text: str, size: int) -> str:
@@ -30,4 +49,9 @@ def width(text: str) -> int:
 
 def shorten(text: str, size: int) -> str:
     """`text` in at most `size` columns, with … where something was cut."""
-    return text if width(text) <= size else text[: max(size - 1, 0)] + "…"
+    if width(text) <= size:
+        return text
+    kept = text[: max(size - 1, 0)]
+    while width(kept) > size - 1 and kept:
+        kept = kept[:-1]
+    return kept + "…"
