@@ -60,7 +60,16 @@ class Job:
 class Builder:
     """Builds requests; `tell` hears every event."""
 
-    def __init__(self, paths: Paths, tell: Tell, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        tell: Tell,
+        environment: Mapping[str, str],
+        *,
+        tick: Callable[[], None] | None = None,
+    ) -> None:
+        """`tick` is called ten times a second while nothing is heard."""
+        self.tick = tick
         self.cache, self.store = Cache(paths), Store(paths)
         self.tell, self.environment = tell, environment
         self.tasks: list[Task] = []
@@ -200,7 +209,10 @@ class Builder:
 
     def wait(self) -> None:
         """Until somebody tells something."""
-        ready, _, _ = select.select([task.pipe for task in self.tasks], [], [])
+        pipes = [task.pipe for task in self.tasks]
+        ready, _, _ = select.select(pipes, [], [], 0.1 if self.tick else None)
+        if self.tick and not ready:
+            self.tick()
         for task in [task for task in self.tasks if task.pipe in ready]:
             data = os.read(task.pipe, 1 << 16)
             *lines, task.rest = (task.rest + data).split(b"\n")

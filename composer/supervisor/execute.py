@@ -15,7 +15,7 @@ async def execute(core: Core, action: act.Action) -> None:
         case act.PullImage():
             await core.images.pull(action.image, action.platform)
         case act.BuildImage():
-            await core.images.build(core.service(action.service))
+            await core.images.build(core.stack, core.service(action.service))
         case act.RemoveImage():
             await core.images.remove(action.image)
         case act.CreateNetwork():

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import anyio
 
+from composer.build.faults import unpacked
 from composer.errors import ImageError
-from composer.images.image import Image
+from composer.images.image import Image, Progress
 from composer.images.store import Store
-from composer.model.stack import Service
+from composer.model.digest import dump
+from composer.model.stack import Service, Stack
 from composer.paths import Paths
 from composer.plan.observed import ImageState
+from composer.plan.options import image_of
+from composer.record import stacks
 from composer.supervisor.world import World
 
 
@@ -21,7 +28,9 @@ class Images:
     """`report` hears progress frames while somebody listens."""
 
     def __init__(self, paths: Paths, world: World) -> None:
+        self.paths = paths
         self.store = Store(paths)
+        self.places = {"COMPOSER_RUN_DIR": str(paths.run), "COMPOSER_STATE_DIR": str(paths.state)}
         self.world = world
         self.known: dict[str, Image] = {}
         """What `find` found since the last look."""
@@ -47,37 +56,63 @@ class Images:
         return image
 
     async def pull(self, reference: str, platform: str) -> None:
+        layers: dict[str, tuple[int, int]] = {}
 
-        def progress(update: Any) -> None:
-            self.report(
-                {"id": f"Image {reference}", "text": "Pulling", "state": "working", **frame_of(update)}
-            )
+        def progress(update: Progress) -> None:
+            layers[update.digest] = (update.current, update.total)
+            current, total = (sum(column) for column in zip(*layers.values(), strict=True))
+            frame = {"id": f"Image {reference}", "text": "Pulling", "state": "working"}
+            self.report({**frame, "current": current, "total": total})
 
         image = await self.store.pull(reference, platform=platform or None, progress=progress)
         self.known.pop(reference, None)
         self.world.images[reference] = ImageState(image.id, time.time_ns())
 
-    async def build(self, service: Service) -> None:
-        raise ImageError(
-            f"service {service.name}: building images is not possible yet", hint="set `image:` to a made one"
-        )
+    async def build(self, stack: Stack, service: Service) -> None:
+        """In a process of its own, which forks. Raises ImageError with what the failing step said last."""
+        reference = image_of(stack, service)
+        asked = {
+            "stack": json.loads(dump(stack)),
+            "images": {name: image_of(stack, one) for name, one in stack.services.items()},
+            "names": [service.name],
+        }
+        last: dict[str, Any] = {}
+        async with await anyio.open_process(
+            [sys.executable, "-m", "composer.build"],
+            env={**os.environ, **self.places},
+            stderr=None,
+        ) as process:
+            assert process.stdin is not None and process.stdout is not None
+            await process.stdin.send(json.dumps(asked).encode())
+            await process.stdin.aclose()
+            async for line in lines_of(process.stdout):
+                last = json.loads(line)
+                if last.get("status") in ("start", "output", "warning"):
+                    detail = last["text"] or last["title"]
+                    self.report(
+                        {"id": f"Image {reference}", "text": "Building", "state": "working", "detail": detail}
+                    )
+        if "error" in last:
+            raise unpacked(last["error"])
+        if "images" not in last:
+            raise ImageError(f"the build of {service.name} ended with status {process.returncode}")
+        self.known.pop(reference, None)
+        self.world.images[reference] = ImageState(last["images"][service.name], time.time_ns())
 
     async def remove(self, reference: str) -> None:
-        await anyio.to_thread.run_sync(self.store.remove, reference)
+        used = {row["image_id"] for record in stacks(self.paths) for row in record["containers"]}
+        await anyio.to_thread.run_sync(partial(self.store.remove, reference, in_use=used))
         self.known.pop(reference, None)
         self.world.images.pop(reference, None)
 
-    def view(self, reference: str, subpath: str) -> str:
-        """A directory that shows an image, for a mount of type image. Raises ImageError."""
-        image = self.find(reference)
-        lowers = image.root[0].lowers
-        if len(lowers) != 1:
-            raise ImageError(
-                f"an image mount of {reference} needs an image of one layer, it has {len(lowers)}"
-            )
-        return f"{lowers[0]}/{subpath.strip('/')}" if subpath else lowers[0]
-
-
-def frame_of(update: Any) -> dict[str, Any]:
-    fields = {name: getattr(update, name, 0) for name in ("current", "total")}
-    return {name: value for name, value in fields.items() if value}
+    def view(self, mount: Mount) -> dict[str, Any]:
+        """The OCI mount that shows an image. Raises ImageError for a part of an image of several layers."""
+        lowers = self.find(mount.source).root[0].lowers
+        if len(lowers) == 1:
+            source = f"{lowers[0]}/{mount.subpath.strip('/')}" if mount.subpath else lowers[0]
+            options = ["rbind", "ro", "rprivate"]
+            return {"destination": mount.target, "type": "bind", "source": source, "options": options}
+        if mount.subpath:
+            raise ImageError(f"an image mount with a subpath needs an image of one layer: {mount.source}")
+        options = ["ro", f"lowerdir={':'.join(lowers)}"]
+        return {"destination": mount.target, "type": "overlay", "source": "overlay", "options": options}

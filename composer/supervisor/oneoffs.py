@@ -49,7 +49,7 @@ class Oneoffs:
         here = core.images.store.find(reference)
         policy = pull or service.pull_policy
         if service.build and (build or here is None):
-            await core.images.build(service)
+            await core.images.build(core.stack, service)
         elif reference not in BUILT_IN and (policy == "always" or (here is None and policy != "never")):
             await core.images.pull(reference, service.platform)
         for key in service.networks:
