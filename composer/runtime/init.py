@@ -37,7 +37,8 @@ def _network(job: Job) -> None:
     if "network" in job.namespaces.new:
         namespaces.loopback_up()
     if job.network_sockets:
-        opened = namespaces.network_sockets()
+        translated = (job.spec.get("annotations") or {}).get("composer.dns") == "translated"
+        opened = namespaces.network_sockets(translated=translated)
         job.line.send("sockets", list(opened.values()), names=list(opened))
         for descriptor in opened.values():
             os.close(descriptor)

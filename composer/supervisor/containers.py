@@ -85,11 +85,11 @@ class Containers:
         if "resources" in action.fields and live.plan.alive:
             from composer.bundle.inputs import Place
             from composer.bundle.limits import resources
-            from composer.supervisor.facts import block_devices
+            from composer.supervisor.facts import block_devices, host_facts
             from composer.supervisor.furnish import blkio_paths
 
             place = Place(live.plan.id, live.name, block_devices=block_devices(blkio_paths(service)))
-            self.core.inside.group(live).update(dict(resources(service, place)))
+            self.core.inside.group(live).update(dict(resources(service, place, host_facts())))
         if "healthcheck" in action.fields and live.plan.alive:
             self.core.inside.watch_health(live, service)
 
@@ -170,6 +170,8 @@ class Containers:
         try:
             if wanted:
                 core.net.connect(live, fds.pop("netlink"), places, service)
+                if "nfnetlink" in fds:
+                    core.net.translate(fds.pop("nfnetlink"), fds["dns-udp"], fds["dns-tcp"])
                 core.net.answer(live, service, fds.pop("dns-udp"), fds.pop("dns-tcp"))
         finally:
             for descriptor in fds.values():

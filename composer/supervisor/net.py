@@ -7,6 +7,7 @@ containers whenever one of them changed (`dirty`), once per pass of the loop.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ from composer.network.dns.zone import EndpointName, zone
 from composer.network.endpoints import Endpoint, arrange, attach
 from composer.network.lifecycle import ensure_network, remove_networks
 from composer.network.netlink import Netlink
+from composer.network.nft.apply import replace
+from composer.network.nft.resolver import table
 from composer.network.nft.rules import PublishedPort
 from composer.network.publish import firewall, publish, unpublish
 from composer.network.registry import Lease, LeaseRequest, NetworkRecord
@@ -151,6 +154,11 @@ class Net:
         live.networks = rows(endpoints, places, service)
         self.touch()
 
+    def translate(self, nfnetlink: int, udp: int, tcp: int) -> None:
+        """Port 53 is the container's own: lead its questions to where the resolver's sockets are bound."""
+        with Netlink(nfnetlink) as inside:
+            replace(inside, table(port_of(udp), port_of(tcp)))
+
     def answer(self, live: Live, service: Service | None, udp: int, tcp: int) -> None:
         """Answer a container's questions on sockets that are bound in its namespace."""
         names = tuple(live.networks)
@@ -204,6 +212,12 @@ class Net:
     def close(self) -> None:
         self.host.close()
         self.firewall.close()
+
+
+def port_of(descriptor: int) -> int:
+    with socket.socket(fileno=os.dup(descriptor)) as bound:
+        port: int = bound.getsockname()[1]
+        return port
 
 
 def slot(stack: str, live: Live) -> str:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from composer.network.netlink import Netlink, NetlinkError
-from composer.network.nft import apply, rules
+from composer.network.nft import apply, resolver, rules
 from composer.network.nft.rules import Bridge, PublishedPort
 from composer.network.nft.table import Chain, Rule, Table, render
 from composer.network.publish import firewall
@@ -63,6 +63,15 @@ def test_bytes_and_text_are_the_same_rules(
     ours = listing()
     assert ours == as_nft_reads(table)
     assert "composer-demo" in ours
+
+
+def test_the_resolvers_rules_are_what_they_say(socket: Netlink) -> None:
+    table = resolver.table(40053, 40153)
+    apply.replace(socket, table)
+    ours = listing()
+    assert ours == as_nft_reads(table)
+    assert "udp dport 53 notrack udp dport set 40053" in ours
+    assert "tcp sport 40153 notrack tcp sport set 53" in ours
 
 
 def test_a_saved_ruleset_can_be_loaded_again(socket: Netlink) -> None:

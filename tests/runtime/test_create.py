@@ -119,6 +119,19 @@ def test_network_sockets_live_in_the_container(box: Box) -> None:
         assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
 
 
+def test_port_53_can_be_left_to_the_container(box: Box) -> None:
+    spec = {**box.spec("sleep", "100"), "annotations": {"composer.dns": "translated"}}
+    container = box.start(spec, network_sockets=True)
+    assert sorted(container.sockets) == ["dns-tcp", "dns-udp", "netlink", "nfnetlink"]
+    for name in ("dns-udp", "dns-tcp"):
+        with socket.socket(fileno=os.dup(container.sockets[name])) as end:
+            address, port = end.getsockname()
+            assert address == "127.0.0.11"
+            assert port not in (0, 53)
+    with socket.socket(fileno=os.dup(container.sockets["nfnetlink"])) as rules:
+        assert (rules.family, rules.proto) == (socket.AF_NETLINK, 12)
+
+
 def test_enters_its_control_group_in_every_hierarchy(box: Box) -> None:
     path = f"/{box.name}"
     spec = box.spec("sleep", "100", cgroupsPath=path, resources={"pids": {"limit": 20}})

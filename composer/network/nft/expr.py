@@ -79,6 +79,23 @@ def payload(base: int, offset: int, size: int, to: int = 0) -> bytes:
     return _expression("payload", be32(1, register(to)), be32(2, base), be32(3, offset), be32(4, size))
 
 
+def load(value: bytes) -> bytes:
+    """A constant into register 0."""
+    return _expression("immediate", be32(1, register(0)), nested(2, attribute(VALUE, value)))
+
+
+def set_payload(base: int, offset: int, size: int, checksum: int) -> bytes:
+    """Write register 0 into the packet; the Internet checksum at `checksum` of the same header follows."""
+    return _expression(
+        *("payload", be32(5, register(0)), be32(2, base), be32(3, offset), be32(4, size)),
+        *(be32(6, 1), be32(7, checksum), be32(8, 0)),
+    )
+
+
+def notrack() -> bytes:
+    return _expression("notrack")
+
+
 def ct(key: int, to: int = 0) -> bytes:
     return _expression("ct", be32(2, key), be32(1, register(to)))
 
