@@ -149,9 +149,9 @@ class Operation:
 
 
 def open_copy(source: str, flags: int) -> int:
-    """A detached copy of a mount, also of one in another container's mount namespace (`/proc/PID/root/…`).
+    """A detached copy of a mount, also of one in another container's namespace (`/proc/PID/root/…`).
 
-    The kernel copies only mounts of the namespace one is in, open_tree(2): so it is entered for that one call.
+    The kernel copies only mounts of the namespace one is in, open_tree(2): it is entered for that one call.
     """
     foreign = _FOREIGN.fullmatch(source)
     if not foreign:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from composer.supervisor.core import Core
 
 Overlay = dict[str, Any]
+PLAIN_LAYERS = ("redirect_dir=off", "metacopy=off")
+"""A container's changes can be made a layer of an image only without overlayfs's own shortcuts."""
 
 
 def furnish(core: Core, live: Live, service: Service, image: Image) -> tuple[dict[str, Any], Overlay]:
@@ -61,7 +63,8 @@ def furnish(core: Core, live: Live, service: Service, image: Image) -> tuple[dic
     facts = facts_for(service.privileged)
     place = place.replace(files=small_files(run, live, service, place))
     made: dict[str, Any] = spec(core.stack, service, place, config, facts)  # type: ignore[assignment]
-    made["mounts"] = [*more, *made["mounts"]]
+    views = [core.images.view(mount) for mount in service.volumes if mount.type == "image"]
+    made["mounts"] = [*more, *made["mounts"], *views]
     live.command = list(made["process"]["args"])
     live.mounts = [mount_row(binding) for binding in bindings]
     write_json(run / "config.json", made, mode=0o600, durable=False)
@@ -92,9 +95,11 @@ def layers(state: Path, image: Image) -> list[dict[str, Any]]:
             status = os.stat(overlay.lowers[0])
             os.chown(upper, status.st_uid, status.st_gid)
         if number == 0:
-            found.append({"lowers": list(overlay.lowers), "upper": str(upper), "work": str(work)})
+            root = {"lowers": list(overlay.lowers), "upper": str(upper), "work": str(work)}
+            found.append({**root, "options": list(PLAIN_LAYERS)})
             continue
         options = [f"lowerdir={':'.join(overlay.lowers)}", f"upperdir={upper}", f"workdir={work}"]
+        options += PLAIN_LAYERS
         found.append(
             {"destination": overlay.target, "type": "overlay", "source": "overlay", "options": options}
         )
@@ -129,7 +134,8 @@ def bind(
     covered = set()
     for mount in (*inherited(core, service), *service.volumes):
         covered.add(os.path.normpath(mount.target))
-        yield Binding(mount, source_of(core, live, mount, image))
+        if mount.type != "image":
+            yield Binding(mount, source_of(core, live, mount, image))
     for target in config.get("Volumes") or {}:
         if os.path.normpath(target) not in covered:
             mount = Mount("volume", target)
@@ -157,8 +163,6 @@ def source_of(core: Core, live: Live, mount: Mount, image: Image) -> str:
         return ""
     if mount.type == "bind":
         return bind_source(mount)
-    if mount.type == "image":
-        return core.images.view(mount.source, mount.subpath)
     if mount.source:
         name = core.stack.volumes[mount.source].name
     else:

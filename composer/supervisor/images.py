@@ -6,17 +6,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from typing import Any
 
 import anyio
+from anyio.abc import ByteReceiveStream
 
 from composer.build.faults import unpacked
 from composer.errors import ImageError
 from composer.images.image import Image, Progress
 from composer.images.store import Store
 from composer.model.digest import dump
-from composer.model.stack import Service, Stack
+from composer.model.stack import Mount, Service, Stack
 from composer.paths import Paths
 from composer.plan.observed import ImageState
 from composer.plan.options import image_of
@@ -116,3 +118,14 @@ class Images:
             raise ImageError(f"an image mount with a subpath needs an image of one layer: {mount.source}")
         options = ["ro", f"lowerdir={':'.join(lowers)}"]
         return {"destination": mount.target, "type": "overlay", "source": "overlay", "options": options}
+
+
+async def lines_of(stream: ByteReceiveStream) -> AsyncIterator[bytes]:
+    """Whole lines, as they come."""
+    rest = b""
+    async for chunk in stream:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
+    if rest:
+        yield rest
