@@ -19,7 +19,7 @@ def explained(error: RuntimeStepError, live: Live, argv: list[str] | None = None
     """The runtime's error as a sentence about the container."""
     if error.step == "exec":
         what = (argv or live.command or [""])[0]
-        text = f"{what}: executable file not found in the container" if error.errno == 2 else error.message
-        return ComposerError(f"container {live.name} cannot run {text}")
+        text = "executable file not found in the container" if error.errno == 2 else error.message
+        return ComposerError(f"container {live.name} cannot run {what}: {text}")
     where = f" ({error.path})" if error.path else ""
     return ComposerError(f"container {live.name}: {error.step}{where}: {error.message}")
