@@ -26,13 +26,14 @@ check: $(VENV)/installed ## formatting, lint and types
 	$(VENV)/bin/mypy
 
 test: $(VENV)/installed prerequisites check ## everything: checks, unit tests, kernel tests (root)
-	$(PY) -m pytest -n 4 --dist loadgroup -q
+	$(PY) -m pytest -q -m "not kernel" -n 2
+	$(PY) -m pytest -q -m kernel -n 3 --dist loadgroup --reruns 1
 
 unit: $(VENV)/installed ## the tests that need no root, in seconds
 	$(PY) -m pytest -q -m "not kernel" -n 2
 
 kernel: $(VENV)/installed ## the tests on the real kernel (root)
-	$(PY) -m pytest -q -m kernel -n 4 --dist loadgroup
+	$(PY) -m pytest -q -m kernel -n 3 --dist loadgroup
 
 test-vm: $(VENV)/installed ## the runtime's tests on Debian's kernels 6.1 and 6.12 with cgroup v2, in qemu
 	$(PY) tests/vm/run tests/runtime tests/keeper -q

@@ -19,6 +19,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.usefixtures("needs_root"))
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """In CI a missing prerequisite is a failure: only what the kernel lacks may be skipped."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    reason = str(report.longrepr)
+    if report.skipped and os.environ.get("CI") and "is not installed" in reason and "llvm" not in reason:
+        report.outcome = "failed"
+
+
 @pytest.fixture
 def needs_root() -> None:
     pytest.fail("this test needs root: run it with sudo, or leave it out with -m 'not kernel'")
