@@ -18,6 +18,9 @@ from composer.network.nft import apply, spoof
 from composer.network.registry import Lease, NetworkRecord
 from composer.value import Value
 
+Place = tuple[NetworkRecord, Lease, Attachment]
+"""A container on one network: the network, its addresses there, what it asked for."""
+
 _NO_IPV6 = (errno.EAFNOSUPPORT,)
 """What a kernel started with ipv6.disable=1 says; IPv4 is to work all the same."""
 
@@ -49,7 +52,7 @@ class Endpoint(Value):
 def arrange(
     container: str,
     pid: int,
-    places: Iterable[tuple[NetworkRecord, Lease, Attachment]],
+    places: Iterable[Place],
     *,
     guarded: bool = True,
 ) -> list[Endpoint]:
@@ -61,12 +64,9 @@ def arrange(
     """
     order = sorted(places, key=lambda p: (-p[2].priority, p[0].name))
     given = {place[2].interface_name for place in order}
-    outside = sorted(
-        (place for place in order if not place[0].internal),
-        key=lambda p: (-p[2].gw_priority, -p[2].priority, p[0].name),
-    )
+    outside = [record for record, _, _ in by_preference(order) if not record.internal]
     first = {
-        version: next((record.name for record, _, _ in outside if record.gateway(version)), "")
+        version: next((record.name for record in outside if record.gateway(version)), "")
         for version in (4, 6)
     }
     endpoints = []
@@ -97,6 +97,11 @@ def arrange(
             )
         )
     return endpoints
+
+
+def by_preference(places: Iterable[Place]) -> list[Place]:
+    """First the network by which the default route goes and published ports come in, then the others."""
+    return sorted(places, key=lambda p: (p[0].internal, -p[2].gw_priority, -p[2].priority, p[0].name))
 
 
 def _free_name(prefix: str, given: set[str]) -> str:
@@ -132,7 +137,7 @@ def attach(
     made = [message for e in endpoints for message in _outside(e, masters[e.link], hairpin, e in guarded)]
     index = {link.name: link.index for link in map(links.read_link, host.request(made, forgive=_NO_IPV6))}
     if firewall is not None and guarded:
-        _guard(firewall, guarded)
+        guard(firewall, guarded[0].stack, [(each.mac, addresses_of(each)) for each in guarded])
     bridged = [host_name(endpoint) for endpoint in endpoints if endpoint.driver == "bridge"]
     macs = [links.add_static_mac(index[host_name(endpoint)], endpoint.mac) for endpoint in guarded]
     host.request([*macs, *map(links.set_up, bridged)])
@@ -169,13 +174,13 @@ def _outside(endpoint: Endpoint, master: links.Link, hairpin: bool, guarded: boo
     ]
 
 
-def _guard(firewall: Netlink, endpoints: Sequence[Endpoint]) -> None:
-    """Say which addresses go with which MAC. All endpoints are of one stack."""
-    elements: dict[str, list[tuple[str, ...]]] = {}
-    for endpoint in endpoints:
-        for name, pairs in spoof.senders(endpoint.mac, addresses_of(endpoint)).items():
-            elements.setdefault(name, []).extend(pairs)
-    apply.add_elements(firewall, spoof.table(endpoints[0].stack), elements)
+def guard(firewall: Netlink, stack: str, senders: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """Say which addresses go with which MAC, to those said before. Raises NetlinkError."""
+    elements: dict[str, list[tuple[str, ...]]] = {"senders4": [], "senders6": []}
+    for mac, addresses in senders:
+        for name, pairs in spoof.senders(mac, addresses).items():
+            elements[name].extend(pairs)
+    apply.add_elements(firewall, spoof.table(stack), elements)
 
 
 def host_name(endpoint: Endpoint) -> str:

@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from composer.errors import ConflictError, UsageError
@@ -35,6 +35,8 @@ class PortWish(Value):
     protocol: str = "tcp"
     owner: str = ""
     """Who wants it, for messages."""
+    preferred: int = 0
+    """Tried before the others: what it was the last time."""
 
 
 class Reservation(Value):
@@ -55,15 +57,21 @@ class Holder(Value):
         return f"{self.name} (process {self.pid})" if self.pid else "another process"
 
 
-def reserve(wishes: Iterable[PortWish], *, host_ip: str = "") -> list[Reservation]:
-    """Reserve all ports or none. `host_ip` is for wishes that name no address.
+Known = Callable[[str, int], str]
+"""(protocol, port) → who has it, in words, when the caller knows better than the kernel; else ""."""
 
-    Raises ConflictError that says which port is taken and by whom.
-    """
+
+def reserve(wishes: Iterable[PortWish], known: Known = lambda _protocol, _port: "") -> list[Reservation]:
+    """Reserve all ports or none. Raises ConflictError that says which port is taken and by whom."""
     done: list[Reservation] = []
+
+    def who(protocol: str, port: int) -> str:
+        same = (r.wish.owner for r in done if (r.wish.protocol, r.port) == (protocol, port))
+        return next(same, "") or known(protocol, port) or str(holder(protocol, port) or Holder())
+
     try:
         for wish in wishes:
-            done.append(_reserve(wish, wish.host_ip or host_ip))  # noqa: PERF401 - what is done must be undone
+            done.append(_reserve(wish, who))  # noqa: PERF401 - what is done must be undone
     except BaseException:
         for reservation in done:
             free(reservation)
@@ -88,16 +96,17 @@ def candidates(published: str) -> Sequence[int]:
     raise UsageError(f"{published!r} is not a port or a range of ports", hint="1 to 65535")
 
 
-def _reserve(wish: PortWish, host_ip: str) -> Reservation:
-    ports = candidates(wish.published)
+def _reserve(wish: PortWish, who: Known) -> Reservation:
+    ports, host_ip = candidates(wish.published), wish.host_ip
     addresses = [host_ip] if host_ip else ["0.0.0.0", *(["::"] if sysctl.has_ipv6() else [])]
-    for port in ports if ports != (0,) else (0,) * _TRIES:
+    first = (wish.preferred,) if wish.preferred else ()
+    for port in (*first, *(ports if ports != (0,) else (0,) * _TRIES)):
         try:
             return _bind_all(wish, addresses, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise _explain(wish, host_ip, port, error) from None
-    raise _taken(wish, addresses, ports)
+    raise _taken(wish, addresses, ports, who)
 
 
 def _bind_all(wish: PortWish, addresses: Sequence[str], port: int) -> Reservation:
@@ -163,14 +172,13 @@ def _explain(wish: PortWish, host_ip: str, port: int, error: OSError) -> Conflic
     return ConflictError(f"{what}cannot publish {wish.protocol} port {port}: {error.strerror}")
 
 
-def _taken(wish: PortWish, addresses: Sequence[str], ports: Sequence[int]) -> ConflictError:
+def _taken(wish: PortWish, addresses: Sequence[str], ports: Sequence[int], who: Known) -> ConflictError:
     what = f"{wish.owner}: " if wish.owner else ""
     if len(ports) > 1:
         return ConflictError(f"{what}every {wish.protocol} port of {wish.published} is taken")
     where = addresses[0] if len(addresses) == 1 else "this host"
-    who = holder(wish.protocol, ports[0])
     return ConflictError(
-        f"{what}{wish.protocol} port {ports[0]} of {where} is taken by {who or 'another process'}",
+        f"{what}{wish.protocol} port {ports[0]} of {where} is taken by {who(wish.protocol, ports[0])}",
         hint="stop it, or publish another port",
     )
 

@@ -26,9 +26,14 @@ def firewall() -> Netlink:
     return Netlink(protocol=NETLINK_NETFILTER)
 
 
-def is_published(socket: Netlink, stack_name: str) -> bool:
-    """Whether the stack's table is there: `nft flush ruleset` takes it along with everybody's."""
-    return bool(socket.request([Name("inet", rules.table_name(stack_name)).get()], forgive=(errno.ENOENT,)))
+def is_published(socket: Netlink, stack_name: str, networks: Iterable[NetworkRecord] = ()) -> bool:
+    """Whether all that `publish` and `endpoints.guard` made is there, also what other firewalls need.
+
+    `nft flush ruleset` takes it along with everybody's, `ufw reload` what was put into its chains.
+    """
+    names = (Name("inet", rules.table_name(stack_name)), Name("bridge", spoof.table_name(stack_name)))
+    there = socket.request([name.get() for name in names], forgive=(errno.ENOENT,))
+    return len(there) == len(names) and neighbours.is_let_through(socket, stack_name, _names(networks))
 
 
 def watch() -> Netlink:
@@ -48,9 +53,11 @@ def publish(
     """
     ports = list(ports)
     before = apply.numbers(socket, rules.table_name(stack_name), rules.UDP_PORTS)
+    networks = list(networks)
     bridges = [_bridge(record) for record in networks if record.driver == "bridge"]
-    apart = neighbours.let_through(socket, stack_name, (bridge.name for bridge in bridges))
+    apart = neighbours.let_through(socket, stack_name, _names(networks))
     apply.replace(socket, rules.table(stack_name, bridges, ports, apart))
+    apply.ensure(socket, spoof.table(stack_name))
     _forget_udp(socket, before, ports)
 
 
@@ -92,3 +99,7 @@ def teardown(paths: Paths, stack_name: str) -> None:
 def _bridge(record: NetworkRecord) -> Bridge:
     options = record.settings
     return Bridge(record.link, internal=record.internal, icc=options.icc, masquerade=options.masquerade)
+
+
+def _names(networks: Iterable[NetworkRecord]) -> list[str]:
+    return [record.link for record in networks if record.driver == "bridge"]

@@ -14,7 +14,7 @@ import ipaddress
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -251,16 +251,16 @@ def _next(page: dict[str, Any], pools_: Iterable[Pool], holders: Mapping[str, st
     raise ConflictError(f"network {network} has no free address left", hint="give it a larger subnet")
 
 
-def release(paths: Paths, slots: Iterable[str]) -> None:
-    """Take back every lease of these slots, in all networks."""
+def release(paths: Paths, slots: Iterable[str], network: str = "") -> None:
+    """Take back every lease of these slots, in all networks or in one."""
     gone = set(slots)
-    _forget(paths, lambda slot: slot in gone)
+    _forget(paths, lambda where, slot: slot in gone and network in ("", where))
 
 
 def keep_only(paths: Paths, stack: str, slots: Iterable[str]) -> None:
     """Take back the leases of the stack's slots that are not among `slots`: what a crash may have left."""
     prefix, live = f"{stack}/", set(slots)
-    _forget(paths, lambda slot: slot.startswith(prefix) and slot not in live)
+    _forget(paths, lambda _, slot: slot.startswith(prefix) and slot not in live)
 
 
 def held(paths: Paths, network: str) -> list[Lease]:
@@ -269,10 +269,11 @@ def held(paths: Paths, network: str) -> list[Lease]:
     return [Lease(network, slot, tuple(addresses), mac) for slot, (addresses, mac) in page["slots"].items()]
 
 
-def _forget(paths: Paths, gone: Any) -> None:
+def _forget(paths: Paths, gone: Callable[[str, str], bool]) -> None:
     with locked(paths.host_lock):
         book = _read_leases(paths)
-        dead = [(page["slots"], slot) for page in book.values() for slot in page["slots"] if gone(slot)]
+        pages = [(name, page["slots"]) for name, page in book.items()]
+        dead = [(slots, slot) for name, slots in pages for slot in slots if gone(name, slot)]
         for slots, slot in dead:
             del slots[slot]
         if dead:

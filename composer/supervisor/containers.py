@@ -18,15 +18,15 @@ import anyio
 
 from composer.bundle import process
 from composer.errors import ComposerError, RuntimeStepError
-from composer.model.stack import Attachment, Service
+from composer.model.stack import Service
 from composer.plan import actions as act
 from composer.plan.health import Health
 from composer.plan.observed import Container
-from composer.supervisor import ports
 from composer.supervisor.describe import labels_of
 from composer.supervisor.faults import NOT_STARTED, exit_code_of, explained
 from composer.supervisor.furnish import furnish
 from composer.supervisor.keeperlink import KeeperError
+from composer.supervisor.names import OWN_NETWORK, attachments, plain_network
 from composer.supervisor.world import Live
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Containers:
                 image=action.image,
                 image_id=action.image_id,
                 restart=action.restart,
-                networks=action.networks,
+                networks=tuple(attachments(self.core.stack, service)),
                 volumes=action.volumes,
                 created_at=time.time_ns(),
                 oneoff=action.oneoff,
@@ -62,6 +62,8 @@ class Containers:
         if before is not None:
             live.anonymous, live.ports = before["anonymous"], before["ports"]
         self.describe(live, service)
+        if service.network_mode in ("bridge", "default"):
+            self.core.net.ensure(plain_network(self.core.name), "")
         self.core.world.containers[live.name] = live
         self.core.tell("create", live)
 
@@ -149,10 +151,9 @@ class Containers:
         if core.forgettable:
             await core.settle()  # its last end is recorded and forgotten before it begins again
         image = core.images.find(live.plan.image)
-        wanted = attachments(core.stack.networks, service)
-        places = await core.net.places(live, wanted)
+        places = await core.net.places(live, core.net.wanted(live, service))
         live.networks = core.net.expected(places)
-        live.ports = await ports.reserve(core, live, service)
+        live.ports = await core.net.ports.reserve(live, service, core.net.binding(live))
         _, overlay = furnish(core, live, service, image)
         bundle = core.here.container_run(live.name)
         answer = await core.keeper.call(
@@ -163,12 +164,12 @@ class Containers:
             overlay=overlay,
             log={"driver": "none"} if live.stdio else log_options(core, live, service),
             stdin=service.stdin_open and not service.tty,
-            network_sockets=bool(wanted),
+            network_sockets=service.network_mode in OWN_NETWORK,
         )
         fds: dict[str, int] = answer["fds"]
         live.pid = answer["pid"]
         try:
-            if wanted:
+            if "netlink" in fds:
                 core.net.connect(live, fds.pop("netlink"), places, service)
                 if "nfnetlink" in fds:
                     core.net.translate(fds.pop("nfnetlink"), fds["dns-udp"], fds["dns-tcp"])
@@ -176,6 +177,7 @@ class Containers:
         finally:
             for descriptor in fds.values():
                 os.close(descriptor)
+        await core.net.open(live)
         await core.keeper.call("start", id=live.plan.id)
 
     async def give_up(self, live: Live, code: int) -> None:
@@ -282,7 +284,6 @@ class Containers:
         if watch is not None:
             watch.cancel()
         self.core.net.forget(live)
-        ports.release(self.core, live)
         self.sweep(live)
         self.core.forgettable.add(live.plan.id)
         self.core.tell("die", live, exitCode=str(code), **({"reason": live.reason} if live.reason else {}))
@@ -315,7 +316,7 @@ class Containers:
         if not live.plan.alive:
             live.change(state="running", started_at=time.time_ns(), finished_at=0)
         service = self.service_of(live)
-        if live.networks:
+        if service.network_mode in OWN_NETWORK:
             fds = {}
             for name in ("dns-udp", "dns-tcp"):
                 answer = await self.core.keeper.call("take", name=f"{live.plan.id}/{name}")
@@ -330,13 +331,6 @@ class Containers:
         except KeeperError:
             pass
         self.core.forgettable.add(identity)
-
-
-def attachments(networks: Mapping[str, Any], service: Service) -> dict[str, Attachment]:
-    """The service's networks by their names on the host; none when it has no network of its own."""
-    if service.network_mode and service.network_mode not in ("bridge", "default"):
-        return {}
-    return {networks[key].name: attachment for key, attachment in service.networks.items() if key in networks}
 
 
 def log_options(core: Core, live: Live, service: Service) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from composer.errors import ComposerError, NotFoundError
 from composer.keeper.launch import address
 from composer.model.digest import from_json, load_stack, to_json
 from composer.model.stack import Service, Stack
+from composer.network.netlink import NetlinkError
 from composer.paths import Paths, StackPaths
 from composer.plan.options import Desired
 from composer.record import Record, boot_id, empty, settle, stored_record, write_record
@@ -51,7 +52,7 @@ class Core:
         self.world = World()
         self.events = Events(self.here.events)
         self.keeper = KeeperLink(connect(self.here.run, "keeper.sock"), self.heard)
-        self.net = Net(paths, name, self.world, self.notice)
+        self.net = Net(paths, name, self.world, self.notice, self.keeper)
         self.images = Images(paths, self.world)
         self.volumes = Volumes(paths, self.world)
         self.containers = Containers(self)
@@ -64,8 +65,6 @@ class Core:
         self.saved_at = 0.0
         self.saving = anyio.Lock()
         self.forgettable: set[str] = set()
-        self.droppable: list[str] = []
-        self.held_ports: dict[str, list[str]] = {}
         self.oneoffs: dict[str, Service] = {}
         """Services of one-off containers, by container."""
         self.kept_slots: dict[str, dict[str, Any]] = {}
@@ -130,8 +129,11 @@ class Core:
 
         Seconds until it wants to be called again, if something is left.
         """
-        self.net.settle()
-        await self.drop_ports()
+        try:
+            self.net.settle()
+        except NetlinkError as error:
+            self.notice(f"the firewall rules are not up to date: {error}")
+        await self.net.ports.drop()
         wait = self.saved_at + SAVE_EVERY - time.monotonic()
         if self.unsaved and not now and wait > 0:
             return wait
@@ -146,11 +148,6 @@ class Core:
                 await self.keeper.call("forget", id=identity)
                 self.forgettable.discard(identity)
         return None
-
-    async def drop_ports(self) -> None:
-        """Let go of what containers that ended had reserved."""
-        while self.droppable:
-            await self.keeper.call("drop", name=self.droppable.pop())
 
     def save(self) -> None:
         """Write the record. A disk that is full or read-only costs what only the record remembers."""
@@ -199,7 +196,7 @@ class Core:
 
     def look(self) -> None:
         """See again what is on the host outside of containers."""
-        self.net.look(network.name for network in self.stack.networks.values())
+        self.net.look(self.stack)
         self.volumes.look(volume.name for volume in self.stack.volumes.values())
         desired = self.loop.desired
         if desired is not None:
@@ -230,6 +227,7 @@ class Core:
             await self.containers.adopt(live, known.pop(live.plan.id, None))
         for stray in known:
             await self.containers.discard(stray)
+        await self.net.ports.take_up(listing["descriptors"], self.world.containers.values())
         self.net.touch()
         self.unsaved = True
 

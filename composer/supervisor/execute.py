@@ -21,7 +21,7 @@ async def execute(core: Core, action: act.Action) -> None:
         case act.CreateNetwork():
             core.net.ensure(core.stack.networks[action.key], action.digest)
         case act.RemoveNetwork():
-            core.net.remove(action.name)
+            await core.net.remove(action.name)
         case act.CreateVolume():
             core.volumes.ensure(core.stack.volumes[action.key], core.stack.name)
         case act.RemoveVolume():

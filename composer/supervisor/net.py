@@ -10,69 +10,78 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import anyio
 
+from composer.bundle.security import capabilities
 from composer.errors import ComposerError
-from composer.model.stack import Attachment, Network, Service
-from composer.network import registry
+from composer.model.stack import Attachment, Network, Service, Stack
+from composer.network import endpoints, registry
 from composer.network.dns.resolvconf import upstreams
 from composer.network.dns.server import Resolver
-from composer.network.dns.zone import EndpointName, zone
-from composer.network.endpoints import Endpoint, arrange, attach
+from composer.network.dns.zone import zone
+from composer.network.endpoints import Endpoint, Place, arrange, attach
 from composer.network.lifecycle import ensure_network, remove_networks
 from composer.network.netlink import Netlink
+from composer.network.nft import resolver
 from composer.network.nft.apply import replace
-from composer.network.nft.resolver import table
 from composer.network.nft.rules import PublishedPort
-from composer.network.publish import firewall, publish, unpublish
 from composer.network.registry import Lease, LeaseRequest, NetworkRecord
 from composer.paths import Paths
 from composer.plan.observed import NetworkState
 from composer.record import NetworkRow
+from composer.supervisor import names
+from composer.supervisor.facts import host_facts
+from composer.supervisor.hostfile import follow, text_of
+from composer.supervisor.keeperlink import KeeperLink
+from composer.supervisor.ports import Ports, addresses_of
+from composer.supervisor.rules import Rules
+from composer.supervisor.together import Together
 from composer.supervisor.world import Live, World
 
-Place = tuple[NetworkRecord, Lease, Attachment]
-ALIVE = ("running", "paused")
-
-
-class LeaseBatch:
-    """Requests of one moment, answered by one write."""
-
-    def __init__(self) -> None:
-        self.requests: list[LeaseRequest] = []
-        self.leases: list[Lease] = []
-        self.error: ComposerError | None = None
-        self.done = anyio.Event()
+RESOLV_CONF = Path("/etc/resolv.conf")
 
 
 def host_resolv_conf() -> str:
-    try:
-        return Path("/etc/resolv.conf").read_text(errors="replace")
-    except OSError:
-        return ""
+    return text_of(RESOLV_CONF)
 
 
 class Net:
     """The stack's networks. Made inside the running event loop."""
 
-    def __init__(self, paths: Paths, stack: str, world: World, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self, paths: Paths, stack: str, world: World, notice: Callable[[str], None], keeper: KeeperLink
+    ) -> None:
         self.paths, self.stack, self.world, self.notice = paths, stack, world, notice
+        self.desired = Stack(stack, {})
         self.host = Netlink()
-        self.firewall = firewall()
+        self.rules = Rules(stack)
+        self.ports = Ports(paths, keeper)
         self.resolver = Resolver(upstreams(host_resolv_conf()))
-        self.batch = LeaseBatch()
+        self.lease = Together[LeaseRequest, Lease](self._lease)
+        self.removal = Together[NetworkRecord, None](self._remove)
         self.dirty = False
         self.naming = False
-        self.published: tuple[list[NetworkRecord], list[PublishedPort]] | None = None
         self.records: dict[str, NetworkRecord] = {}
         self.digests: dict[str, str] = {}
         """Of networks, as the record has them."""
 
-    def look(self, names: Iterable[str]) -> None:
-        """What of these networks exists on the host, for planning."""
-        for name in names:
+    async def watch(self, wake: Callable[[], None]) -> None:
+        """Until cancelled: follow what the host changes under us. `wake` has the loop look again."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follow, RESOLV_CONF, lambda text: self.resolver.set_upstreams(upstreams(text)))
+            tasks.start_soon(self.rules.watch, partial(self.put_back, wake))
+
+    # Networks.
+
+    def look(self, stack: Stack) -> None:
+        """What of the stack's networks exists on the host, for planning."""
+        self.desired = stack
+        for name in {*(network.name for network in stack.networks.values()), *self.digests}:
             record = registry.find(self.paths, name)
             if record is None:
                 self.world.networks.pop(name, None)
@@ -95,102 +104,151 @@ class Net:
         self.know(record, network.key, digest)
         self.touch()
 
-    def remove(self, name: str) -> None:
+    async def remove(self, name: str) -> None:
+        """Raises ConflictError while others use it."""
         record = registry.find(self.paths, name)
         if record is not None:
-            remove_networks(self.paths, [record])
+            await self.removal.ask([record])
         self.world.networks.pop(name, None)
         self.records.pop(name, None)
 
-    async def places(self, live: Live, wanted: Mapping[str, Attachment]) -> list[Place]:
-        """Addresses for a container on networks given by host name; they stay with its slot."""
-        requests = [
-            LeaseRequest(self.record(name), slot(self.stack, live), attachment)
-            for name, attachment in wanted.items()
-        ]
-        leases = await self.lease(requests) if requests else []
-        return [
-            (request.record, lease, request.attachment)
-            for request, lease in zip(requests, leases, strict=True)
-        ]
-
-    async def lease(self, requests: list[LeaseRequest]) -> list[Lease]:
-        """Leases, asked for together with those of all containers that start in the same moment."""
-        batch = self.batch
-        begin = len(batch.requests)
-        batch.requests += requests
-        if begin:
-            await batch.done.wait()
-        else:
-            await anyio.lowlevel.checkpoint()
-            self.batch = LeaseBatch()
-            try:
-                batch.leases = registry.leases(self.paths, batch.requests)
-            except ComposerError as error:
-                batch.error = error
-            batch.done.set()
-        if batch.error is not None:
-            # Somebody's wish cannot be met; who asked for nothing special must not suffer for it.
-            return registry.leases(self.paths, requests)
-        return batch.leases[begin : begin + len(requests)]
+    async def _remove(self, records: list[NetworkRecord]) -> list[None]:
+        """In a thread of its own: the kernel waits, and nobody else should."""
+        await anyio.to_thread.run_sync(remove_networks, self.paths, records)
+        return [None] * len(records)
 
     def record(self, name: str) -> NetworkRecord:
+        """Raises NotFoundError."""
         if name not in self.records:
             self.records[name] = registry.inspect(self.paths, name)
         return self.records[name]
 
+    # Addresses and interfaces.
+
+    def wanted(self, live: Live, service: Service) -> dict[str, Attachment]:
+        """A container's networks by host name: the service's, but for what was connected or disconnected."""
+        own = names.attachments(self.desired, service)
+        rows = live.networks
+        return {
+            name: own[name] if name in own else Attachment(aliases=tuple(rows[name]["aliases"]))
+            for name in live.plan.networks
+            if name in own or name in rows
+        }
+
+    async def places(self, live: Live, wanted: Mapping[str, Attachment]) -> list[Place]:
+        """Addresses for a container on its networks; they stay with its slot."""
+        requests = [
+            LeaseRequest(self.record(name), slot(self.stack, live), at) for name, at in wanted.items()
+        ]
+        leases = await self.lease.ask(requests)
+        return [(r.record, lease, r.attachment) for r, lease in zip(requests, leases, strict=True)]
+
+    async def _lease(self, requests: list[LeaseRequest]) -> list[Lease]:
+        return registry.leases(self.paths, requests)
+
     def release(self, live: Live) -> None:
         registry.release(self.paths, [slot(self.stack, live)])
 
-    def expected(self, places: list[Place], service: Service | None = None) -> dict[str, NetworkRow]:
+    def expected(self, places: list[Place]) -> dict[str, NetworkRow]:
         """The interfaces that `connect` will make."""
-        return rows(arrange("", 0, places), places, service)
+        return rows(arrange("", 0, places), places)
 
-    def connect(self, live: Live, netlink: int, places: list[Place], service: Service | None) -> None:
+    def connect(self, live: Live, netlink: int, places: list[Place], service: Service) -> None:
         """Make a container's interfaces, through a netlink socket of its own namespace."""
-        endpoints = arrange(live.name, live.pid, places)
+        made = arrange(live.name, live.pid, places, guarded=guarded(service))
         with Netlink(netlink) as inside:
-            attach(self.host, inside, endpoints)
-        live.networks = rows(endpoints, places, service)
+            attach(self.host, inside, made, self.rules.socket)
+        live.networks = rows(made, places)
         self.touch()
+
+    def reconnect(self, live: Live, netlink: int, places: list[Place], service: Service) -> None:
+        """Make and take away the interfaces of a running container until it is just on `places`."""
+        stay = {name: row["interface"] for name, row in live.networks.items()}
+        places = [
+            (record, lease, at.replace(interface_name=stay.get(record.name, at.interface_name)))
+            for record, lease, at in places
+        ]
+        made = arrange(live.name, live.pid, places, guarded=guarded(service))
+        gone = stay.keys() - {each.network for each in made}
+        with Netlink(netlink) as inside:
+            attach(self.host, inside, [e for e in made if e.network not in stay], self.rules.socket)
+            endpoints.detach(inside, [stay[name] for name in gone])
+            endpoints.reroute(inside, made)
+        live.networks = rows(made, places)
+        self.resolver.change(live.plan.id, **self._view(live, service))
+        self.ports.serve(live)
+        self.touch()
+
+    # Ports.
+
+    def binding(self, live: Live) -> str:
+        """Where ports are published that name no address: what the container's first network says."""
+        return next((self.record(name).settings.host_ip for name in live.networks), "")
+
+    async def open(self, live: Live) -> None:
+        """Its published ports lead to it. Together with those of others that start in the same moment."""
+        if self.ports.of(live):
+            self.dirty = True
+            await anyio.lowlevel.checkpoint()
+            self.settle()
+
+    def settle(self) -> None:
+        """Rules follow what is. Raises NetlinkError."""
+        if not self.dirty:
+            return
+        lives = self.world.containers.values()
+        bridges = [record for record in self.records.values() if record.driver == "bridge"]
+        self.rules.write(bridges, [port for live in lives for port in self.published(live)])
+        self.dirty = False
+
+    def published(self, live: Live) -> Iterable[PublishedPort]:
+        """What is reserved for it."""
+        ipv4, ipv6 = addresses_of(live)
+        for held in self.ports.of(live):
+            if held.number == 0:
+                yield PublishedPort(held.host_ip, held.port, held.protocol, held.target, ipv4, ipv6)
+
+    def put_back(self, wake: Callable[[], None]) -> None:
+        """Somebody took the rules away, or a part."""
+        lives = self.world.containers.values()
+        rows = [row for live in lives if live.pid for row in live.networks.values()]
+        try:
+            self.rules.put_back(
+                (row["mac"], [address.partition("/")[0] for address in row["addresses"]]) for row in rows
+            )
+        except ComposerError as error:
+            self.notice(f"the firewall rules were taken away and cannot be put back: {error}")
+        wake()
+
+    # Names.
 
     def translate(self, nfnetlink: int, udp: int, tcp: int) -> None:
         """Port 53 is the container's own: lead its questions to where the resolver's sockets are bound."""
         with Netlink(nfnetlink) as inside:
-            replace(inside, table(port_of(udp), port_of(tcp)))
+            replace(inside, resolver.table(port_of(udp), port_of(tcp)))
 
     def answer(self, live: Live, service: Service | None, udp: int, tcp: int) -> None:
         """Answer a container's questions on sockets that are bound in its namespace."""
-        names = tuple(live.networks)
-        own = service.dns if service else ()
-        closed = all(self.record(name).internal for name in names)
-        links = dict(link_pairs(service.links)) if service else {}
-        self.resolver.add(
-            live.plan.id,
-            socket.socket(fileno=udp),
-            socket.socket(fileno=tcp),
-            networks=names,
-            upstreams=() if closed and not own else own or None,
-            links={alias: target for alias, target in links.items() if alias != target},
-        )
+        view = self._view(live, service)
+        self.resolver.add(live.plan.id, socket.socket(fileno=udp), socket.socket(fileno=tcp), **view)
         self.touch()
+
+    def _view(self, live: Live, service: Service | None) -> dict[str, Any]:
+        """What the resolver tells this container, and whom it asks for it."""
+        networks = tuple(live.networks)
+        closed = all(self.record(name).internal for name in networks)
+        own = service.dns if service else ()
+        return {
+            "networks": networks,
+            "upstreams": () if closed and not own else own or None,
+            "links": names.links(service) if service else {},
+        }
 
     def forget(self, live: Live) -> None:
         """A container has ended."""
         self.resolver.remove(live.plan.id)
+        self.ports.release(live)
         self.touch()
-
-    def settle(self) -> None:
-        """Names and rules follow what is. Raises NetlinkError."""
-        if not self.dirty:
-            return
-        self.dirty = False
-        running = [live for live in self.world.containers.values() if live.plan.state in ALIVE]
-        ports = [port for live in running for port in published(live)]
-        bridges = [record for record in self.records.values() if record.driver == "bridge"]
-        if self.published != (bridges, ports):
-            publish(self.firewall, self.stack, bridges, ports)
-            self.published = (bridges, ports)
 
     def touch(self) -> None:
         """Containers changed: names follow before anything else is heard, rules with the next `settle`."""
@@ -201,17 +259,16 @@ class Net:
 
     def name(self) -> None:
         self.naming = False
-        running = [live for live in self.world.containers.values() if live.pid]
-        self.resolver.set_zone(zone(entry for live in running for entry in names(live)))
+        lives = self.world.containers.values()
+        there = chain.from_iterable(names.running(live) for live in lives if live.pid)
+        absent = names.absent(self.desired, (live for live in lives if not live.pid))
+        self.resolver.set_zone(zone(chain(there, absent)))
 
     def end(self) -> None:
-        """The stack is down: its rules go."""
-        unpublish(self.firewall, self.stack)
-        self.published = None
-
-    def close(self) -> None:
-        self.host.close()
-        self.firewall.close()
+        """The stack is down: its rules go, and its addresses on networks of others."""
+        self.rules.remove()
+        registry.keep_only(self.paths, self.stack, ())
+        self.desired = Stack(self.stack, {})
 
 
 def port_of(descriptor: int) -> int:
@@ -224,54 +281,22 @@ def slot(stack: str, live: Live) -> str:
     return f"{stack}/{live.name}"
 
 
-def link_pairs(links: Iterable[str]) -> Iterable[tuple[str, str]]:
-    """`db:database` is (database, db); `db` is (db, db)."""
-    for link in links:
-        target, _, alias = link.partition(":")
-        yield alias or target, target
+def guarded(service: Service) -> bool:
+    """Who may configure interfaces may also route, bridge and take other addresses."""
+    return "CAP_NET_ADMIN" not in capabilities(service, host_facts())
 
 
-def rows(
-    endpoints: Iterable[Endpoint], places: list[Place], service: Service | None
-) -> dict[str, NetworkRow]:
-    attachments = {record.name: attachment for record, _, attachment in places}
-    gateways = {record.name: record.gateway(4) for record, _, _ in places}
+def rows(made: Iterable[Endpoint], places: list[Place]) -> dict[str, NetworkRow]:
+    """By network; first the one by which published ports come in."""
+    by_network = {endpoint.network: endpoint for endpoint in made}
+    order = sorted(endpoints.by_preference(places), key=lambda place: place[0].driver != "bridge")
     return {
-        endpoint.network: NetworkRow(
-            interface=endpoint.interface,
-            addresses=list(endpoint.addresses),
-            gateway=gateways[endpoint.network],
-            mac=endpoint.mac,
-            aliases=list(attachments[endpoint.network].aliases),
+        record.name: NetworkRow(
+            interface=by_network[record.name].interface,
+            addresses=list(by_network[record.name].addresses),
+            gateway=record.gateway(4),
+            mac=by_network[record.name].mac,
+            aliases=list(attachment.aliases),
         )
-        for endpoint in endpoints
+        for record, _, attachment in order
     }
-
-
-def names(live: Live) -> Iterable[EndpointName]:
-    """What a container is called on each of its networks. A one-off has no service's name unless told so."""
-    for network, row in live.networks.items():
-        yield EndpointName(
-            network=network,
-            container=live.name,
-            service="" if live.plan.oneoff else live.plan.slot.service,
-            short_id=live.plan.id[:12],
-            aliases=tuple(row["aliases"]),
-            addresses=tuple(address.partition("/")[0] for address in row["addresses"]),
-        )
-
-
-def published(live: Live) -> Iterable[PublishedPort]:
-    addresses = [a.partition("/")[0] for row in live.networks.values() for a in row["addresses"]]
-    ipv4 = next((a for a in addresses if ":" not in a), "")
-    ipv6 = next((a for a in addresses if ":" in a), "")
-    for port in live.ports:
-        if port["published"]:
-            yield PublishedPort(
-                host_ip=port["host_ip"],
-                host_port=port["published"],
-                protocol=port["protocol"],
-                target=port["target"],
-                ipv4=ipv4,
-                ipv6=ipv6,
-            )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
 import anyio
 
 from composer.errors import ComposerError, NotFoundError
-from composer.model.stack import FrozenMap, Stack
+from composer.model.stack import Attachment, FrozenMap, Stack
 from composer.plan.actions import Action
-from composer.plan.options import Options
+from composer.plan.options import GOALS, Options
 from composer.plan.partition import select
 from composer.plan.predict import simulate
+from composer.supervisor import switch
 from composer.supervisor.api import Handler, Request
 from composer.supervisor.channel import close_all
 from composer.supervisor.core import Core
@@ -48,11 +50,13 @@ class Ops:
             "wait": self.wait,
             "stats": self.stats,
             "top": self.top,
+            "network": self.network,
             "quit": self.quit,
         }
 
     async def apply(self, request: Request) -> dict[str, Any]:
         core, options = self.core, self.wanted(request)
+        self.check_ports(options)
         core.loop.parallel = max(int(request.fields.get("parallel") or 0), 0)
         frames: list[dict[str, Any]] = []
         arrived = anyio.Event()
@@ -109,6 +113,14 @@ class Ops:
         else:
             core.look()
         return options
+
+    def check_ports(self, options: Options) -> None:
+        """Raises ConflictError for a taken port before anything of the stack was touched."""
+        core = self.core
+        assert core.loop.desired is not None
+        if GOALS[options.goal].target == "running" and not options.no_start:
+            chosen = select(core.loop.desired, core.world.observed(), options).chosen
+            core.net.ports.check(core.stack.services[name] for name in sorted(chosen))
 
     async def predict(self, request: Request) -> dict[str, Any]:
         """What `apply` would do; the stack that is desired stays as it was."""
@@ -271,11 +283,29 @@ class Ops:
         lives = [live for live in self.core.world.containers.values() if live.plan.alive]
         return {"pids": {live.name: self.core.inside.pids(live) for live in lives}}
 
+    async def network(self, request: Request) -> dict[str, Any]:
+        live, network = self.core.live(request.text("container")), request.text("network")
+        if request.fields.get("connect"):
+            await switch.connect(self.core, live, network, attachment_of(request.fields))
+        else:
+            await switch.disconnect(self.core, live, network)
+        await self.core.settle()
+        return {}
+
     async def quit(self, request: Request) -> dict[str, Any]:
         if not self.core.idle:
             raise ComposerError("the stack still runs")
         self.core.tasks.start_soon(self.core.leave)
         return {}
+
+
+def attachment_of(fields: Mapping[str, Any]) -> Attachment:
+    return Attachment(
+        aliases=tuple(fields.get("aliases") or ()),
+        ipv4_address=fields.get("ipv4_address") or "",
+        ipv6_address=fields.get("ipv6_address") or "",
+        mac_address=fields.get("mac_address") or "",
+    )
 
 
 def readiness(live: Live) -> Readiness:

@@ -1,75 +1,190 @@
-"""Published ports of a container: reserved by bound sockets that the keeper holds while it runs."""
+"""Published ports: reserved by bound sockets that the keeper holds while a container runs, and served by the
+relay where no rule of the kernel can do it.
+
+A held socket's name says everything about it, so a supervisor that begins anew knows all by the names.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import socket
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-from composer.model.stack import Service
-from composer.network.ports import PortWish, Reservation, free
+from composer.errors import PeerLostError
+from composer.model.stack import Port, Service
+from composer.network.ports import PortWish, Reservation, candidates, free
 from composer.network.ports import reserve as reserve_all
-from composer.record import PortRow
+from composer.network.relay import Relay, Target
+from composer.paths import Paths
+from composer.record import ContainerRow, PortRow, stacks
+from composer.supervisor.keeperlink import KeeperError, KeeperLink
 from composer.supervisor.world import Live
 
-if TYPE_CHECKING:
-    from composer.supervisor.core import Core
+
+class Held(NamedTuple):
+    """A reserving socket, as its name in the keeper says. `host_ip` is as it was asked for."""
+
+    container: str
+    """The first 12 digits of its id."""
+    host_ip: str
+    port: int
+    protocol: str
+    target: int
+    number: int
+
+    @property
+    def name(self) -> str:
+        return "/".join(("port", *map(str, self)))
+
+    @classmethod
+    def read(cls, name: str) -> Held | None:
+        kind, *fields = name.split("/")
+        if kind != "port":
+            return None
+        container, host_ip, port, protocol, target, number = fields
+        return cls(container, host_ip, int(port), protocol, int(target), int(number))
 
 
-async def reserve(core: Core, live: Live, service: Service) -> list[PortRow]:
-    """Reserve every port, or none. A port that was free to choose stays what it was before, if it still can.
+class Ports:
+    """What is held, with our own copy of each socket; what is to be dropped at the next occasion."""
 
-    Raises ConflictError that names the port and its holder.
-    """
-    wishes = wishes_of(live, service)
-    exposed = exposed_rows(service)
-    if not wishes or not live.networks:
-        return exposed
-    await core.drop_ports()
-    reservations = reserve_all(wishes)
-    try:
-        for reservation in reservations:
-            for number, held in enumerate(reservation.sockets):
-                name = hold_name(live, reservation, number)
-                await core.keeper.call("put", {"socket": held.fileno()}, name=name)
-                core.held_ports.setdefault(live.plan.id, []).append(name)
-    finally:
-        for reservation in reservations:
+    def __init__(self, paths: Paths, keeper: KeeperLink) -> None:
+        self.paths, self.keeper = paths, keeper
+        self.relay = Relay()
+        self.held: dict[str, dict[Held, socket.socket]] = {}
+        """By container, named as in Held."""
+        self.droppable: list[str] = []
+
+    def of(self, live: Live) -> Mapping[Held, socket.socket]:
+        """What is reserved for a container."""
+        return self.held.get(live.plan.id[:12], {})
+
+    async def reserve(self, live: Live, service: Service, host_ip: str) -> list[PortRow]:
+        """Reserve every port, or none. One that was free to choose stays what it was, if it still can.
+
+        `host_ip` is for those that name no address. Raises ConflictError that names the port and its holder.
+        """
+        await self.drop()
+        wishes = wishes_of(live, service, host_ip) if live.networks else []
+        reservations = reserve_all(wishes, self.holder)
+        made = [
+            (Held(live.plan.id[:12], r.wish.host_ip, r.port, r.wish.protocol, port.target, number), each)
+            for port, r in zip(service.ports, reservations, strict=False)
+            for number, each in enumerate(r.sockets)
+        ]
+        try:
+            for held, each in made:
+                await self.keeper.call("put", {"socket": each.fileno()}, name=held.name)
+        except BaseException:
+            self.droppable += [held.name for held, _ in made]
+            for reservation in reservations:
+                free(reservation)
+            raise
+        if made:
+            self.held[live.plan.id[:12]] = dict(made)
+        self.serve(live)
+        rows = [row for port, r in zip(service.ports, reservations, strict=False) for row in rows_of(port, r)]
+        return rows + exposed_rows(service)
+
+    def serve(self, live: Live) -> None:
+        """Carry over what no rule does: from IPv6 to a container without it, from [::1], and the reverse."""
+        ipv4, ipv6 = addresses_of(live)
+        for held, each in self.of(live).items():
+            if held.protocol == "sctp" or (each.family == socket.AF_INET and ipv4):
+                continue
+            targets: list[Target] = [(address, held.target) for address in (ipv6, ipv4) if address]
+            self.relay.serve(each, targets)
+
+    def release(self, live: Live) -> None:
+        """The container has ended: others may have its ports."""
+        for held, each in self.held.pop(live.plan.id[:12], {}).items():
+            self.relay.stop(each)
+            each.close()
+            self.droppable.append(held.name)
+
+    async def drop(self) -> None:
+        """Have the keeper let go of what containers that ended had reserved."""
+        while self.droppable:
+            try:
+                await self.keeper.call("drop", name=self.droppable.pop())
+            except (KeeperError, PeerLostError):
+                continue
+
+    async def take_up(self, names: Iterable[str], lives: Iterable[Live]) -> None:
+        """After a crash: have again what the keeper held meanwhile; what belongs to nobody is dropped."""
+        running = {live.plan.id[:12]: live for live in lives if live.pid}
+        for name in names:
+            held = Held.read(name)
+            if held is None:
+                continue
+            if held.container not in running:
+                self.droppable.append(name)
+                continue
+            answer = await self.keeper.call("take", name=name)
+            mine = self.held.setdefault(held.container, {})
+            mine[held] = socket.socket(fileno=answer["fds"][name])
+        for live in running.values():
+            self.serve(live)
+
+    def check(self, services: Iterable[Service]) -> None:
+        """Before anything starts: raises ConflictError for a port that is taken, or wanted twice.
+
+        Ports that may still be chosen, and those that our own containers have, are left to their moment.
+        """
+        ours = {(held.port, held.protocol) for mine in self.held.values() for held in mine}
+        wishes = [
+            PortWish(port.host_ip, port.published, port.protocol, f"service {service.name}")
+            for service in services
+            for port in service.ports
+            if port.published.isdecimal() and (int(port.published), port.protocol) not in ours
+        ]
+        for reservation in reserve_all(wishes, self.holder):
             free(reservation)
-    return [
-        row for wish, r in zip(service.ports, reservations, strict=True) for row in rows(wish, r)
-    ] + exposed
+
+    def holder(self, protocol: str, port: int) -> str:
+        """Whose container has a port, for messages."""
+        for record in stacks(self.paths):
+            for row in record["containers"]:
+                if row["pid"] and publishes(row, protocol, port):
+                    return f"container {row['name']} of stack {record['stack']}"
+        return ""
 
 
-def wishes_of(live: Live, service: Service) -> list[PortWish]:
-    before = {(r["target"], r["protocol"]): str(r["published"]) for r in live.ports if r["published"]}
+def publishes(row: ContainerRow, protocol: str, port: int) -> bool:
+    return any((each["protocol"], each["published"]) == (protocol, port) for each in row["ports"])
+
+
+def addresses_of(live: Live) -> tuple[str, str]:
+    """The IPv4 and the IPv6 address that published ports lead to; "" where it has none."""
+    addresses = [a.partition("/")[0] for row in live.networks.values() for a in row["addresses"]]
+    return (
+        next((a for a in addresses if ":" not in a), ""),
+        next((a for a in addresses if ":" in a), ""),
+    )
+
+
+def wishes_of(live: Live, service: Service, host_ip: str) -> list[PortWish]:
+    before = {(row["target"], row["protocol"]): row["published"] for row in live.ports}
     return [
         PortWish(
-            host_ip=port.host_ip,
-            published=port.published or before.get((port.target, port.protocol), ""),
+            host_ip=port.host_ip or host_ip,
+            published=port.published,
             protocol=port.protocol,
             owner=f"service {service.name}",
+            preferred=0 if port.published.isdecimal() else before.get((port.target, port.protocol), 0),
         )
         for port in service.ports
     ]
 
 
-def hold_name(live: Live, reservation: Reservation, number: int) -> str:
-    wish = reservation.wish
-    return f"port/{live.plan.id[:12]}/{wish.host_ip}/{reservation.port}/{wish.protocol}/{number}"
-
-
-def rows(port: object, reservation: Reservation) -> list[PortRow]:
+def rows_of(port: Port, reservation: Reservation) -> list[PortRow]:
     """One row per address family, as Docker shows it: 0.0.0.0 and [::] for a port on every address."""
-    target = getattr(port, "target")  # noqa: B009
-    addresses = [reservation.wish.host_ip] if reservation.wish.host_ip else ["0.0.0.0"]
-    if not reservation.wish.host_ip and len(reservation.sockets) > 1:
+    wish = reservation.wish
+    addresses = [wish.host_ip] if wish.host_ip else ["0.0.0.0"]
+    if not wish.host_ip and len(reservation.sockets) > 1:
         addresses.append("::")
     return [
-        PortRow(
-            host_ip=address,
-            published=reservation.port,
-            target=target,
-            protocol=reservation.wish.protocol,
-        )
+        PortRow(host_ip=address, published=reservation.port, target=port.target, protocol=wish.protocol)
         for address in addresses
     ]
 
@@ -78,13 +193,9 @@ def exposed_rows(service: Service) -> list[PortRow]:
     """Ports that are open to the networks only."""
     found = []
     for text in service.expose:
-        number, _, protocol = text.partition("/")
-        if number.isdecimal():
-            found.append(PortRow(host_ip="", published=0, target=int(number), protocol=protocol or "tcp"))
+        numbers, _, protocol = text.partition("/")
+        found += [
+            PortRow(host_ip="", published=0, target=number, protocol=protocol or "tcp")
+            for number in candidates(numbers)
+        ]
     return found
-
-
-def release(core: Core, live: Live) -> None:
-    """The container has ended: others may have its ports."""
-    for name in core.held_ports.pop(live.plan.id, []):
-        core.droppable.append(name)

@@ -24,7 +24,8 @@ frames with `progress` or `event`, and in the end one with `ok` or `error`:
     wait      answers when one of `containers` has ended: {container, exit}
     stats     {container: numbers} once
     top       {container: [pids]}
-    network   connect or disconnect a running container: `network`, `container`, `connect`, attachment fields
+    network   `container` gets on `network` with `connect` (and, as wished, aliases, ipv4_address,
+              ipv6_address, mac_address), else off it: at once if it runs, and for its next starts
     quit      the supervisor and the keeper end when nothing runs
 """
 

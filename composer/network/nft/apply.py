@@ -32,8 +32,15 @@ def add_elements(socket: Netlink, table: Table, elements: Mapping[str, Sequence[
             each.name, ((expr.key(each.key, e), b"") for e in elements[each.name])
         )
     ]
-    missing = not socket.request([name.get()], forgive=(errno.ENOENT,))
-    socket.transaction([*(_messages(table) if missing else ()), *filled])
+    ensure(socket, table)
+    if filled:
+        socket.transaction(filled)
+
+
+def ensure(socket: Netlink, table: Table) -> None:
+    """Make `table` unless there is one of its name; what that says is not looked at."""
+    if not socket.request([Name(table.family, table.name).get()], forgive=(errno.ENOENT,)):
+        socket.transaction(list(_messages(table)))
 
 
 def delete(socket: Netlink, name: str, family: str = "inet") -> None:

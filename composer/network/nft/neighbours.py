@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from composer.network import links, sysctl
@@ -66,19 +66,30 @@ def let_through(socket: Netlink, stack: str, bridges: Iterable[str]) -> list[str
     stays its decision. Returns the bridges of Docker, from which our containers are to be kept apart: its own
     rules rely on that default.
     """
-    bridges = sorted(bridges)
     there = chains(socket)
-    ufw = any(chain.name.startswith("ufw-") for chain in there)
-    for chain in there:
-        if chain.table == "filter" and chain.name == "FORWARD" and chain.family in ("ip", "ip6"):
-            wanted = {
-                (key, bridge) for key in (("i",) if ufw else ("i", "o")) for bridge in bridges if chain.drops
-            }
-            _settle(socket, chain, f"composer {stack}", wanted)
+    for chain, wanted in _wanted(there, bridges):
+        _settle(socket, chain, f"composer {stack}", wanted)
     if not any(chain.name == "DOCKER" for chain in there):
         return []
     with Netlink() as host:
         return [link.name for link in links.links(host) if _DOCKERS.fullmatch(link.name)]
+
+
+def is_let_through(socket: Netlink, stack: str, bridges: Iterable[str]) -> bool:
+    """Whether `let_through` has nothing to add."""
+    return all(
+        wanted <= _ours(socket, chain, f"composer {stack}").keys()
+        for chain, wanted in _wanted(chains(socket), bridges)
+    )
+
+
+def _wanted(there: list[Chain], bridges: Iterable[str]) -> Iterator[tuple[Chain, set[tuple[str, str]]]]:
+    """The forward chains of iptables, and the rules (way, bridge) that they need."""
+    bridges = sorted(bridges)
+    ways = ("i",) if any(chain.name.startswith("ufw-") for chain in there) else ("i", "o")
+    for chain in there:
+        if chain.table == "filter" and chain.name == "FORWARD" and chain.family in ("ip", "ip6"):
+            yield chain, {(way, bridge) for way in ways for bridge in bridges if chain.drops}
 
 
 def _settle(socket: Netlink, chain: Chain, tag: str, wanted: set[tuple[str, str]]) -> None:
