@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -22,7 +23,7 @@ from composer.build.faults import packed, unpacked
 from composer.build.request import Request
 from composer.build.site import Missing, Site, unused_arguments
 from composer.build.stages import Stage
-from composer.build.walk import Event, State, Tell, Undone, Walk
+from composer.build.walk import Event, Hands, State, Tell, Undone, Walk
 from composer.errors import ComposerError, ImageError
 from composer.images.store import Store
 from composer.paths import Paths
@@ -131,8 +132,11 @@ class Builder:
             state = Walk(site, stage, told.append, None, lookup=lookup).run()
         except Undone:
             if len(self.tasks) < AT_ONCE:
+                from composer.build.hands import Worker
+
                 job.doing.add(stage.number)
-                self.fork((job, stage.number), lambda tell: work(site, stage, tell, lookup))
+                self.fork((job, stage.number), lambda tell: work(site, stage, tell, Worker(site), lookup))
+                import composer.images.intake  # noqa: F401 - for the end of the build, while others work
             return False
         except Missing as missing:
             self.pull(job, missing.reference)
@@ -185,7 +189,10 @@ class Builder:
         read, write = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
+        with warnings.catch_warnings():
+            # Python warns of other threads; the child starts none, and waits for no lock that one could hold.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
         if pid == 0:
             os.close(read)
             for task in self.tasks:
@@ -297,13 +304,12 @@ def _send(write: int, message: dict[str, Any]) -> None:
         raise Interrupted from None
 
 
-def work(site: Site, stage: Stage, tell: Tell, lookup: bool) -> None:
+def work(site: Site, stage: Stage, tell: Tell, hands: Hands, lookup: bool) -> None:
     """Carry a stage out, in a forked process."""
-    from composer.build.hands import Worker
     from composer.build.mounting import alone
 
     alone()
-    Walk(site, stage, tell, Worker(site), lookup=lookup).run()
+    Walk(site, stage, tell, hands, lookup=lookup).run()
 
 
 def fetch_image(store: Store, reference: str, tell: Tell) -> None:

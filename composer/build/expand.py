@@ -125,8 +125,8 @@ class _Word:
         if form == ":":
             form = self.next()
             absent = not value
-        if form not in ("-", "+", "?") or not form:
-            raise ExpandError(f"there is no form {form or 'without an end'!r} in ${{{name}…}}")
+        if form not in ("-", "+", "?"):
+            raise ExpandError(f"there is no form {form!r} in ${{{name}…}}" if form else "a } is missing")
         word = self.until("}")
         if form == "-":
             return word if absent else value or ""

@@ -87,12 +87,9 @@ class Runner:
 
 
 def failed(code: int, last: list[str]) -> str:
-    how = f"killed by signal {code - 128}" if code > 128 else f"ended with exit code {code}"
-    known = {
-        127: " (command not found)",
-        126: " (not executable)",
-        137: " (killed, perhaps for want of memory)",
-    }
+    """What became of a command, and what it said last."""
+    known = {126: " (not executable)", 127: " (command not found)", 137: " (perhaps for want of memory)"}
+    how = f"was killed by signal {code - 128}" if code > 128 else f"ended with exit code {code}"
     lines = "".join(f"\n    {line}" for line in last)
     return f"this step {how}{known.get(code, '')}" + (f"; the last it said:{lines}" if lines else "")
 

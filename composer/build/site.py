@@ -68,7 +68,7 @@ class Site:
         path = os.path.join(self.folder, request.dockerfile)
         try:
             with open(path, "rb") as file:
-                return file.read(LARGEST + 1), os.path.relpath(path)
+                return file.read(LARGEST + 1), shown(path)
         except IsADirectoryError:
             raise ImageError(f"{path} is a directory, not a Dockerfile") from None
         except OSError as error:
@@ -159,6 +159,12 @@ def _read_ignore(path: str) -> Ignore | None:
     if len(data) > LARGEST:
         raise ImageError(f"{path} is larger than {LARGEST >> 20} MiB")
     return read_ignore(data.decode(errors="surrogateescape"), path)
+
+
+def shown(path: str) -> str:
+    """A path for messages: relative where that is shorter to read."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
 
 
 def epoch_of(text: str | None) -> int | None:
