@@ -1,10 +1,10 @@
-"""Whole commands on whole stacks: `up -d`, the same again, `ps`, `exec`, `down`, for 1, 10, 20 and 50 services.
+"""Whole commands on whole stacks of 1, 10, 20 and 50 services: `up -d`, again, `ps`, `exec`, `down`.
 
     python -m benchmarks.stacks [--sizes 1,10,20,50] [--rounds 5] [--peers composer,docker,podman]
 
 Runs beside Docker Compose and podman-compose when they are there and work, interleaved in one run, so that a
-machine whose speed drifts is fair to all. Prints medians in seconds and the ratio to ours. Each peer runs its own
-equivalent of the same stack: one small process a service, from an image that is already there.
+machine whose speed drifts is fair to all. Prints medians in seconds and the ratio to ours. Each peer runs its
+own equivalent of the same stack: one small process a service, from an image that is already there.
 """
 
 from __future__ import annotations
