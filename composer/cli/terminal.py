@@ -53,7 +53,7 @@ def raw() -> Iterator[None]:
     """Standard input in raw mode; as it was afterwards, whatever happens."""
     before = termios.tcgetattr(0)
     try:
-        tty.setraw(0)
+        tty.setraw(0, termios.TCSADRAIN)  # what was typed ahead is for the container
         yield
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)

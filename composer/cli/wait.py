@@ -22,17 +22,20 @@ def run(context: Context, *, down_project: bool, service: list[str]) -> int:
     names = [row["name"] for row in context.record["containers"] if row["service"] in service]
     if not names:
         raise ComposerError(f"no containers for {', '.join(service)}", hint="`composer up -d` makes them")
-    code = first_exit(context, names)
+    name, code = first_exit(context, names)
+    print(f'container "{name}" exited with status code {code}')
     if down_project:
         options = {flag.key: flag.initial for flag in down.VERB.flags}
         down.run(context, service=[], **{**options, "remove_orphans": True})
     return code
 
 
-def first_exit(context: Context, names: list[str]) -> int:
+def first_exit(context: Context, names: list[str]) -> tuple[str, int]:
     """Of the first that ends; when nothing of the stack runs, from the record."""
     supervisor = Supervisor.connect(context.stack_paths)
     if supervisor is not None:
         with supervisor:
-            return int(supervisor.call("wait", containers=names)["exit"])
-    return next(row["exit_code"] for row in context.record["containers"] if row["name"] in names)
+            answer = supervisor.call("wait", containers=names)
+            return answer["container"], answer["exit"]
+    rows = context.record["containers"]
+    return next((row["name"], row["exit_code"]) for row in rows if row["name"] in names)
