@@ -77,6 +77,7 @@ VERBS: Table = {
     ),
     **_panel(
         "Images",
+        build="Build images of services",
         pull="Pull images of services",
         push="Push images of services",
     ),
@@ -85,6 +86,19 @@ VERBS: Table = {
         doctor="Check that this host has what containers need",
         version="Show the version",
         completion="Print the completion script for a shell",
+    ),
+    **_group(
+        "container",
+        "container",
+        run="Create and start a container outside of any stack",
+        ls="List containers of all stacks",
+        inspect="Show everything about containers",
+        logs="Show what a container printed",
+        exec="Run a command in a running container",
+        stop="Stop single containers",
+        start="Start single containers",
+        rm="Remove single containers",
+        prune="Remove single containers that have ended",
     ),
     **_group(
         "image",
@@ -113,6 +127,8 @@ VERBS: Table = {
         create="Create a network that stacks can share",
         inspect="Show everything about networks",
         rm="Remove networks",
+        connect="Put a container on a network",
+        disconnect="Take a container off a network",
         prune="Remove networks that nobody uses",
     ),
     **_group(
@@ -137,6 +153,7 @@ VERBS: Table = {
 }
 
 GROUPS: dict[str, str] = {
+    "container": "Single containers, and all containers of this host",
     "image": "Images of this host",
     "network": "Networks of this host",
     "system": "This host: disk usage, cleaning up, starting with the machine",
