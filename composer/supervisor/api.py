@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from anyio.abc import TaskGroup
 
 from composer.errors import ComposerError, UsageError
 from composer.supervisor.channel import Channel, Message, WireError, close_all
+from composer.supervisor.loop import internal
 from composer.supervisor.wire import HELLO, VERSION
 
 Handler = Callable[["Request"], Awaitable[dict[str, Any] | None]]
@@ -105,8 +105,7 @@ class Api:
             frame = {"error": describe(error)}
         except Exception as error:
             # A fault of ours must reach the person who asked, and must not end the stack.
-            traceback.print_exc()
-            frame = {"error": {"message": f"internal error: {type(error).__name__}: {error}", "hint": None}}
+            frame = {"error": {"message": internal(error), "hint": None}}
         try:
             await request.channel.send({"id": request.number, **frame}, request.answer_fds)
         except OSError:

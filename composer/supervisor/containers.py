@@ -25,6 +25,7 @@ from composer.plan.observed import Container
 from composer.supervisor.describe import labels_of
 from composer.supervisor.faults import NOT_STARTED, exit_code_of, explained
 from composer.supervisor.furnish import furnish
+from composer.supervisor.groups import clear
 from composer.supervisor.keeperlink import KeeperError
 from composer.supervisor.names import OWN_NETWORK, attachments, plain_network
 from composer.supervisor.world import Live
@@ -293,10 +294,10 @@ class Containers:
 
     def sweep(self, live: Live) -> None:
         """Its cgroup goes with it."""
-        group = self.core.inside.group(live)
-        if group.exists():
-            group.kill()
-            group.remove()
+        try:
+            clear(self.core.inside.group(live))
+        except ComposerError as error:
+            self.core.notice(str(error))
 
     async def adopt(self, live: Live, entry: Mapping[str, Any] | None) -> None:
         """Take up a recorded container; `entry` is what the keeper knows of it."""

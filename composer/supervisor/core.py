@@ -26,10 +26,10 @@ from composer.network.netlink import NetlinkError
 from composer.paths import Paths, StackPaths
 from composer.plan.options import Desired
 from composer.record import Record, boot_id, empty, settle, stored_record, write_record
-from composer.runtime import cgroup
 from composer.supervisor.containers import Containers
 from composer.supervisor.desires import digests, network_digests
 from composer.supervisor.events import Events
+from composer.supervisor.groups import clear, stack_group
 from composer.supervisor.images import Images
 from composer.supervisor.inside import Inside
 from composer.supervisor.keeperlink import KeeperLink
@@ -184,7 +184,7 @@ class Core:
     def forget_stack(self) -> None:
         """After `down`: nothing of the stack is left but what is on its way out of memory."""
         self.net.end()
-        stack_group(self.name).remove()
+        clear(stack_group(self.name))
         self.record = empty(self.name)
         self.stack, self.loop.desired = Stack(self.name, {}), None
         shutil.rmtree(self.here.state, ignore_errors=True)
@@ -257,11 +257,6 @@ class Core:
         self.loop.ended = True
         self.loop.wake()
         self.tasks.cancel_scope.cancel()
-
-
-def stack_group(name: str) -> cgroup.Group:
-    """The cgroup that holds those of a stack's containers."""
-    return cgroup.open(f"/composer/{name}")
 
 
 def connect(run: Path, name: str) -> socket.socket:

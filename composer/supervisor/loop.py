@@ -8,6 +8,7 @@ action is never begun twice, and records failures as observations.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -143,14 +144,21 @@ class Loop:
         report(action, "begin", "")
         try:
             await self.act(action)
-        except ComposerError as error:
-            self.world.failures[action.subject] = str(error)
-            report(action, "failed", str(error))
+        except Exception as error:  # a fault of ours ends this action, never the stack
+            text = str(error) if isinstance(error, ComposerError) else internal(error)
+            self.world.failures[action.subject] = text
+            report(action, "failed", text)
         else:
             report(action, "done", "")
         finally:
             del self.busy[action.subject]
             self.wake()
+
+
+def internal(error: Exception) -> str:
+    """A fault of ours in words; where it happened goes to the diagnostics."""
+    traceback.print_exception(error)
+    return f"internal error: {type(error).__name__}: {error}"
 
 
 def _nobody(action: Action, phase: str, text: str) -> None:

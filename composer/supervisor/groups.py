@@ -1,0 +1,30 @@
+"""Control groups of a stack and of its containers: found, and ended with all that is in them."""
+
+from __future__ import annotations
+
+from composer.errors import ComposerError
+from composer.runtime import cgroup
+from composer.runtime.errors import StepError
+
+TRIES = 10
+
+
+def stack_group(name: str) -> cgroup.Group:
+    """The group that holds those of a stack's containers."""
+    return cgroup.open(f"/composer/{name}")
+
+
+def clear(group: cgroup.Group) -> None:
+    """End what is in a group, and the group. Somebody may just be entering: again until it is gone.
+
+    Raises ComposerError when it will not go.
+    """
+    for number in range(TRIES):
+        if not group.exists():
+            return
+        try:
+            group.kill()
+            group.remove()
+        except StepError as error:
+            if number == TRIES - 1:
+                raise ComposerError(str(error)) from error
