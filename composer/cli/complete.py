@@ -131,6 +131,15 @@ def stack_names(given: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from ((record["stack"], record["working_dir"]) for record in stacks(Paths.here()))
 
 
+def container_names(given: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    from composer.paths import Paths
+    from composer.record import stacks
+
+    yield from (
+        (row["name"], row["image"]) for record in stacks(Paths.here()) for row in record["containers"]
+    )
+
+
 def stored(
     room: str, names: Callable[[Any, Any], Iterator[str]]
 ) -> Callable[[dict[str, Any]], Iterator[Any]]:
@@ -147,6 +156,7 @@ NAMES: Mapping[str, Callable[[dict[str, Any]], Iterable[tuple[str, str]]]] = {
     "service=": lambda given: ((f"{name}=", text) for name, text in services(given)),
     "service:": lambda given: (*((f"{name}:", text) for name, text in services(given)), (FILES, "")),
     "stack": stack_names,
+    "container": container_names,
     "volume": stored(
         "composer.volumes.store", lambda m, paths: (r.name for r in m.VolumeStore(paths).list())
     ),

@@ -70,6 +70,20 @@ VERBS = {
         (Flag("force", "bool", "Do not ask", "f"),),
     ),
 }
+ONE = Positional("NETWORK", "Its name", complete="network")
+CONTAINER = Positional("CONTAINER", "Its name, or the beginning of its id", complete="container")
+VERBS["connect"] = Verb(
+    "connect",
+    "Put a container on a network",
+    (
+        Flag("alias", "list", "A further name there (repeatable)", metavar="NAME"),
+        Flag("ip", "str", "An IPv4 address", metavar="IP"),
+        Flag("ip6", "str", "An IPv6 address", metavar="IP"),
+    ),
+    (ONE, CONTAINER),
+    examples=(("network connect shared shop-web-1", "at once if it runs"),),
+)
+VERBS["disconnect"] = Verb("disconnect", "Take a container off a network", (), (ONE, CONTAINER))
 COLUMNS = {"NETWORK ID": "ID", "NAME": "Name", "DRIVER": "Driver", "SCOPE": "Scope"}
 
 
@@ -258,4 +272,27 @@ def run_prune(context: Context, *, force: bool) -> int:
             removed.append(record.name)
     if removed:
         print("Deleted Networks:", *removed, sep="\n")
+    return 0
+
+
+def run_connect(
+    context: Context, *, alias: list[str], ip: str, ip6: str, network: str, container: str
+) -> int:
+    wanted = {"aliases": alias, "ipv4_address": ip, "ipv6_address": ip6}
+    return switch(context, network, container, connect=True, **wanted)
+
+
+def run_disconnect(context: Context, *, network: str, container: str) -> int:
+    return switch(context, network, container, connect=False)
+
+
+def switch(context: Context, network: str, container: str, **fields: Any) -> int:
+    """Ask the supervisor of the container's stack."""
+    from composer.cli.client import Supervisor
+    from composer.cli.container import find
+
+    stack, row = find(context, container)
+    name = registry.inspect(context.paths, network).name
+    with Supervisor.start(context.paths.stack(stack)) as supervisor:
+        supervisor.call("network", container=row["name"], network=name, **fields)
     return 0

@@ -77,7 +77,6 @@ VERBS: Table = {
     ),
     **_panel(
         "Images",
-        build="Build images of services",
         pull="Pull images of services",
         push="Push images of services",
     ),

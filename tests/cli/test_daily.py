@@ -362,23 +362,15 @@ def feed(stack: Stack, file: Path, *words: str) -> subprocess.CompletedProcess[b
 def small(host: Host) -> Stack:
     """A stack of an image with next to nothing in it."""
     archive = host.root / "root.tar"
-    static = host.root / "sleep"
-    build_static(static)
     with tarfile.open(archive, "w") as tar:
-        tar.add(static, "bin/sleep")
-    done = host.composer("image", "import", "-c", 'CMD ["/bin/sleep"]', str(archive), f"{host.mark}/small:1")
+        tar.add("/bin/busybox", "bin/busybox")
+    done = host.composer(
+        "image", "import", "-c", 'CMD ["/bin/busybox", "sleep", "1000"]', str(archive), f"{host.mark}/small:1"
+    )
     assert done.returncode == 0, done.stderr
     return host.stack(
         f"services: {{web: {{image: '{host.mark}/small:1', volumes: [data:/data]}}}}\nvolumes: {{data: }}"
     )
-
-
-def build_static(path: Path) -> None:
-    """A program that needs no library: it waits for a signal."""
-    code = "int main(){__builtin_trap();}"
-    source = path.with_suffix(".c")
-    source.write_text("#include <unistd.h>\nint main(void){for(;;)pause();}\n" if code else code)
-    subprocess.run(["cc", "-static", "-O1", "-o", path, source], check=True)
 
 
 def test_files_of_a_container_that_does_not_run(small: Stack) -> None:
@@ -387,13 +379,13 @@ def test_files_of_a_container_that_does_not_run(small: Stack) -> None:
     small.ok("stop", "-t", "0")
     (small.folder / "new").write_text("new")
     small.ok("cp", "new", "web:/new")
-    small.ok("cp", "web:/bin/sleep", "got")
+    small.ok("cp", "web:/bin/busybox", "got")
     assert (small.folder / "got").read_bytes()[:4] == b"\x7fELF"
     done = small("cp", "web:/data/x", ".")
     assert done.returncode == 1 and "/data is a volume" in done.stderr
     small.ok("export", "-o", "all.tar", "web")
     with tarfile.open(small.folder / "all.tar") as tar:
-        assert {"./bin/sleep", "./new"} <= set(tar.getnames())
+        assert {"./bin/busybox", "./new"} <= set(tar.getnames())
     identity = small.ok("commit", "-m", "more", "-c", "ENV A=b", "web", f"{small.host.mark}/small:2").strip()
     (shown,) = json.loads(small.ok("image", "inspect", identity))
     assert shown["RepoTags"] == [f"{small.host.mark}/small:2"]
@@ -475,3 +467,32 @@ def test_a_reader_that_leaves_is_no_error(stack: Stack) -> None:
                 stdin=subprocess.DEVNULL, stdout=closed, stderr=subprocess.PIPE, text=True, check=False,
             )  # fmt: skip
         assert "Traceback" not in done.stderr and "Exception" not in done.stderr, words
+
+
+def test_single_containers(host: Host) -> None:
+    """A container outside of a stack is a stack of its own, and goes without a trace."""
+    name = f"{host.mark}one"
+    done = host.composer("container", "run", "--rm", "-i", "host", "sh", "-c", "cat; exit 3", stdin="a$b")
+    assert (done.returncode, done.stdout) == (3, "a$b")
+    done = host.composer("container", "run", "-d", "--name", name, "-e", "A=$HOME", "host", "sleep", "1000")
+    assert done.returncode == 0, done.stderr
+    identity = done.stdout.strip()
+    assert host.composer("container", "ls", "-q").stdout.strip() == identity[:12]
+    assert host.composer("container", "exec", "-T", identity[:9], "printenv", "A").stdout == "$HOME\n"
+    assert host.composer("container", "run", "--name", name, "host", "true").returncode == 1
+    (shown,) = json.loads(host.composer("container", "inspect", name).stdout)
+    assert (shown["State"]["Status"], shown["Stack"]) == ("running", name)
+    assert host.composer("container", "rm", name).returncode == 1
+    host.composer("container", "stop", "-t", "0", name)
+    assert host.composer("container", "start", name).returncode == 0
+    assert host.composer("container", "rm", "-f", name).stdout == f"{name}\n"
+    assert host.composer("container", "ls", "-aq").stdout == ""
+    assert not list((host.root / "state" / "containers").iterdir())
+
+
+def test_containers_of_stacks_by_name(stack: Stack) -> None:
+    name = f"{stack.name}-web-1"
+    assert stack.ok("container", "exec", "-T", name, "echo", "in") == "in\n"
+    assert stack.ok("container", "inspect", name, "--format", "{{.Service}}") == "web\n"
+    done = stack("container", "rm", "-f", name)
+    assert done.returncode == 1 and f"belongs to the stack {stack.name}" in done.stderr
