@@ -77,6 +77,7 @@ VERBS: Table = {
     ),
     **_panel(
         "Images",
+        build="Build images of services",
         pull="Pull images of services",
         push="Push images of services",
     ),
