@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from composer.model import normal
 from composer.model.kinds import nearest
 
 Path = tuple[str | int, ...]
@@ -144,6 +143,9 @@ def _watch(name: str, service: Data, config: Data, enabled: set[str]) -> Iterato
             yield ("develop", "watch", index), f"`{rule.get('action')}` needs a `target`", None
 
 
+_ELSEWHERE = {"npipe": "exist on Windows only", "cluster": "need a cluster"}
+
+
 def _targets(name: str, service: Data, config: Data, enabled: set[str]) -> Iterator[Finding]:
     taken: dict[str, str] = {}
     mounts: list[tuple[Path, str]] = [
@@ -155,8 +157,11 @@ def _targets(name: str, service: Data, config: Data, enabled: set[str]) -> Itera
             yield path, f"`{target}` is already mounted by {taken[target]}", None
         taken[target] = f"{path[0]}[{path[1]}]"
     for index, volume in enumerate(service.get("volumes", ())):
-        if volume.get("type") == "bind" and "source" not in volume:
+        kind = volume.get("type")
+        if kind == "bind" and "source" not in volume:
             yield ("volumes", index), "a bind mount needs a `source`", None
+        elif kind in _ELSEWHERE:
+            yield ("volumes", index), f"mounts of type `{kind}` {_ELSEWHERE[kind]}", "use bind or volume"
 
 
 def _devices(name: str, service: Data, config: Data, enabled: set[str]) -> Iterator[Finding]:
@@ -171,13 +176,6 @@ def _devices(name: str, service: Data, config: Data, enabled: set[str]) -> Itera
             yield path, "`count` and `device_ids` exclude each other", None
 
 
-def _addresses(name: str, service: Data, config: Data, enabled: set[str]) -> Iterator[Finding]:
-    for index, port in enumerate(service.get("ports", ())):
-        address = port.get("host_ip")
-        if address and not normal.is_address(address):
-            yield ("ports", index), f"`{address}` is not an IP address", None
-
-
 _SERVICE_RULES: tuple[Callable[[str, Data, Data, set[str]], Iterator[Finding]], ...] = (
     *(
         _source,
@@ -190,7 +188,6 @@ _SERVICE_RULES: tuple[Callable[[str, Data, Data, set[str]], Iterator[Finding]], 
         _watch,
         _targets,
         _devices,
-        _addresses,
     ),
 )
 
@@ -217,7 +214,7 @@ def _resources(config: Data) -> Iterator[Finding]:
                     f"has {' and '.join(told)}, which exclude each other",
                     f"keep one of {words}",
                 )
-            elif not told and not (resource or {}).keys() & {"external", "driver"}:
+            elif section == "secrets" and not told and not (resource or {}).keys() & {"external", "driver"}:
                 yield (section, key), f"needs one of {words}, or `external: true`", None
 
 

@@ -81,9 +81,7 @@ def discover(
     if use_default and own not in env_files and _is_file(files, own):
         env_files.insert(0, own)
         known = _variables(files, env_files, environment)
-    profiles = tuple(profile) or tuple(
-        one for part in known.get("COMPOSE_PROFILES", "").split(",") if (one := part.strip())
-    )
+    profiles = tuple(profile) or tuple(one.strip() for one in known.get("COMPOSE_PROFILES", "").split(","))
     request = Request(
         files=tuple(chosen),
         project_directory=home,
@@ -133,7 +131,7 @@ def _variables(files: Files, env_files: list[str], environment: Mapping[str, str
             raise StackFileError(
                 [Complaint(f"cannot be read: {error.strerror or error}", Place(file))]
             ) from None
-        told = parse(text, {**found, **environment}.get, file)
+        told = parse(text, environment.get, file, dict(found).get)
         found |= {key: value for key, value in told.items() if value is not None}
     return {**found, **environment}
 

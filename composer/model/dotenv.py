@@ -18,8 +18,15 @@ _CHARS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v":
 _SPACES = "\t\v\f\r \x85\xa0"
 
 
-def parse(text: str, lookup: Callable[[str], str | None], file: str) -> dict[str, str | None]:
+def parse(
+    text: str,
+    lookup: Callable[[str], str | None],
+    file: str,
+    earlier: Callable[[str], str | None] = lambda name: None,
+) -> dict[str, str | None]:
     """The variables of `text`. A key that is inherited but unknown is left out.
+
+    ${X} is what `lookup` says, else what the text itself said before, else what `earlier` files said.
 
     StackFileError: the text is not in this dialect; with the place.
     """
@@ -29,7 +36,7 @@ def parse(text: str, lookup: Callable[[str], str | None], file: str) -> dict[str
 
     def known(name: str) -> str | None:
         value = lookup(name)
-        return found.get(name) if value is None else value
+        return found.get(name, earlier(name)) if value is None else value
 
     while True:
         while position < len(text) and text[position].isspace():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from composer.errors import StackFileError
+from composer.errors import Complaint, Place, StackFileError
 from composer.model import fields, units
 from composer.model.dotenv import parse
 
 if TYPE_CHECKING:
     from composer.model.reader import Reading
+
+Lookup = Callable[[str], str | None]
 
 
 def resolve(reading: Reading, services: Mapping[str, Any], environment: Mapping[str, str]) -> None:
@@ -40,12 +42,11 @@ def _environment(
     found: dict[str, Any] = {}
 
     def lookup(key: str) -> str | None:
-        known = environment.get(key, own.get(key))
-        return found.get(key) if known is None else known
+        return environment.get(key, own.get(key))
 
     for index, entry in enumerate(service.pop("env_file", ())):
         path = entry.get("path", "")
-        if not reading.files.exists(path):
+        if not path or not reading.files.exists(path):
             if entry.get("required", True):
                 where = ("services", name, "env_file", index)
                 reading.complain(
@@ -62,7 +63,8 @@ def _environment(
             continue
         try:
             text = reading.bytes(path).decode("utf-8", "replace")
-            found.update(_raw(text) if entry.get("format") == "raw" else parse(text, lookup, path))
+            read = _raw if entry.get("format") == "raw" else parse
+            found |= read(text, lookup, path, dict(found).get)
         except StackFileError as error:
             reading.complaints.extend(error.complaints)
     if own or found:
@@ -70,13 +72,23 @@ def _environment(
         service["environment"] = {key: merged[key] for key in units.sorted_keys(merged)}
 
 
-def _raw(text: str) -> dict[str, str]:
-    """KEY=value lines, values as they stand; a KEY alone and comments are passed over."""
-    found = {}
-    for line in text.removeprefix("\ufeff").splitlines():
-        key, equals, value = line.lstrip().partition("=")
-        if equals and not key.startswith("#"):
+def _raw(text: str, lookup: Lookup, file: str, earlier: Lookup) -> dict[str, str | None]:
+    """KEY=value lines, values as they stand; a KEY alone is inherited. StackFileError: not such a line."""
+    found: dict[str, str | None] = {}
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        line = line.removesuffix("\r").lstrip()
+        if not line or line.startswith("#"):
+            continue
+        key, equals, value = line.partition("=")
+        if not key or any(map(str.isspace, key)):
+            message = f"`{key}` cannot be the name of a variable" if key else f"`{line}` names no variable"
+            hint = "`format: raw` takes KEY=value, with nothing around the ="
+            raise StackFileError([Complaint(message, Place(file, number, 1), hint=hint)])
+        inherited = lookup(key)
+        if equals:
             found[key] = value
+        elif inherited is not None:
+            found[key] = inherited
     return found
 
 

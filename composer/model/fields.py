@@ -69,6 +69,8 @@ _BOOL: dict[str, Any] = {"cast": k.to_bool}
 _FLOAT: dict[str, Any] = {"cast": k.to_float}
 _PAIRS: dict[str, Any] = {"merge": "list", "unique": u.key}
 _UNIQUE: dict[str, Any] = {"unique": u.key}
+_RATE = k.kept(k.size, "0")
+_WEIGHT = k.kept(k.natural, 0)
 
 
 def _warned(why: str, **more: Any) -> dict[str, Any]:
@@ -154,8 +156,8 @@ def _devices_throttled(prefix: str, value: str, kind: Any, doc: str) -> list[Fie
     return _rows(
         prefix,
         ("", LIST, doc),
-        ("*", STRUCT, "One device.", _LIVE),
-        ("*.path", k.string, "The device."),
+        ("*", STRUCT, "One device.", {"default": n.filled("path", value), **_LIVE}),
+        ("*.path", k.kept(k.string, ""), "The device."),
         (f"*.{value}", kind, "The value."),
     )
 
@@ -167,15 +169,17 @@ def _container(prefix: str) -> list[Field]:
             prefix,
             ("annotations", k.mapping, "Metadata for the runtime.", _PAIRS),
             ("blkio_config", STRUCT, "Limits on block devices.", _LIVE),
-            ("blkio_config.weight", k.integer, "Relative share of bandwidth, 10 to 1000."),
+            ("blkio_config.weight", k.natural, "Relative share of bandwidth, 10 to 1000."),
         ),
-        *_devices_throttled(f"{prefix}.blkio_config.weight_device", "weight", k.integer, "Share per device."),
-        *_devices_throttled(f"{prefix}.blkio_config.device_read_bps", "rate", k.size, "Bytes read a second."),
-        *_devices_throttled(f"{prefix}.blkio_config.device_read_iops", "rate", k.size, "Reads per second."),
         *_devices_throttled(
-            f"{prefix}.blkio_config.device_write_bps", "rate", k.size, "Bytes written a second."
+            f"{prefix}.blkio_config.weight_device", "weight", k.kept(k.natural, 0), "Share per device."
         ),
-        *_devices_throttled(f"{prefix}.blkio_config.device_write_iops", "rate", k.size, "Writes per second."),
+        *_devices_throttled(f"{prefix}.blkio_config.device_read_bps", "rate", _RATE, "Bytes read a second."),
+        *_devices_throttled(f"{prefix}.blkio_config.device_read_iops", "rate", _RATE, "Reads per second."),
+        *_devices_throttled(
+            f"{prefix}.blkio_config.device_write_bps", "rate", _RATE, "Bytes written a second."
+        ),
+        *_devices_throttled(f"{prefix}.blkio_config.device_write_iops", "rate", _RATE, "Writes per second."),
         *_rows(
             prefix,
             ("cap_add", k.strings, "Capabilities added to the default set.", _UNIQUE),
@@ -326,7 +330,7 @@ def _container(prefix: str) -> list[Field]:
             ("volumes.*.volume.subpath", k.string, "A folder inside the volume."),
             ("volumes.*.tmpfs", STRUCT, "Options of a tmpfs."),
             ("volumes.*.tmpfs.size", k.size, "Its size."),
-            ("volumes.*.tmpfs.mode", k.integer, "Its mode."),
+            ("volumes.*.tmpfs.mode", k.natural, "Its mode."),
             ("volumes.*.image", STRUCT, "Options of an image mount."),
             ("volumes.*.image.subpath", k.string, "A folder inside the image."),
             ("volumes_from", k.strings, "The mounts of another service or container."),
@@ -370,9 +374,22 @@ FIELDS: tuple[Field, ...] = (
         f"{_SERVICE}.deploy",
         ("resources.reservations.generic_resources", LIST, "User-defined resources.", _warned(_SWARM)),
         ("resources.reservations.generic_resources.*", STRUCT, "One resource."),
-        ("resources.reservations.generic_resources.*.discrete_resource_spec", STRUCT, "A countable one."),
-        ("resources.reservations.generic_resources.*.discrete_resource_spec.kind", k.string, "Its kind."),
-        ("resources.reservations.generic_resources.*.discrete_resource_spec.value", k.integer, "How many."),
+        (
+            "resources.reservations.generic_resources.*.discrete_resource_spec",
+            STRUCT,
+            "A countable one.",
+            {"default": n.filled("kind", "value")},
+        ),
+        (
+            "resources.reservations.generic_resources.*.discrete_resource_spec.kind",
+            k.kept(k.string, ""),
+            "Its kind.",
+        ),
+        (
+            "resources.reservations.generic_resources.*.discrete_resource_spec.value",
+            k.kept(k.integer, 0),
+            "How many.",
+        ),
         ("restart_policy", STRUCT, "When it is started again.", _NOTHING),
         ("restart_policy.condition", k.string, "none, on-failure or any.", _NOTHING),
         ("restart_policy.delay", k.optional_duration, "Pause between attempts.", _NOTHING),
@@ -498,8 +515,8 @@ FIELDS: tuple[Field, ...] = (
         ("ports.*", STRUCT, "One port.", {"default": n.port_defaults}),
         ("ports.*.name", k.string, "What it is."),
         ("ports.*.mode", k.string, "host or ingress."),
-        ("ports.*.host_ip", k.string, "The host's address."),
-        ("ports.*.target", k.integer, "The container's port.", _INT),
+        ("ports.*.host_ip", k.address, "The host's address."),
+        ("ports.*.target", k.natural, "The container's port.", _INT),
         ("ports.*.published", k.string, "The host's port or range."),
         ("ports.*.protocol", k.string, "tcp, udp or sctp."),
         ("ports.*.app_protocol", k.string, "What is spoken there."),
@@ -554,7 +571,12 @@ FIELDS: tuple[Field, ...] = (
         for row in _rows(
             f"{word}s",
             ("", MAP, f"The {word}s of the stack."),
-            ("*", STRUCT, f"One {word}.", {"normal": n.resource}),
+            (
+                "*",
+                STRUCT,
+                f"One {word}.",
+                {"normal": n.resource, "default": n.with_source if word == "config" else None},
+            ),
             ("*.name", k.string, "Its name on the host."),
             ("*.file", k.string, "The file that holds it.", {"paths": p.local}),
             ("*.environment", k.string, "The variable that holds it."),

@@ -13,6 +13,7 @@ from composer.errors import Complaint, Place, StackFileError
 from composer.model import merge, reader
 from composer.model.dotenv import parse
 from composer.model.paths import Base, join
+from composer.model.tree import Path
 
 if TYPE_CHECKING:
     from composer.model.reader import Reading
@@ -21,9 +22,17 @@ _SECTIONS = ("services", "volumes", "networks", "secrets", "configs", "models")
 
 
 def apply(
-    reading: Reading, tree: dict[str, Any], environment: Mapping[str, str], base: Base, trail: tuple[str, ...]
+    reading: Reading,
+    tree: dict[str, Any],
+    environment: Mapping[str, str],
+    base: Base,
+    trail: tuple[str, ...],
+    resets: tuple[Path, ...],
 ) -> None:
-    """Take in everything that `tree` includes. `trail` ends with the file that `tree` came from."""
+    """Take in everything that `tree` includes, but for what it `resets`.
+
+    `trail` ends with the file that `tree` came from.
+    """
     entries = tree.pop("include", None)
     if entries is None:
         return
@@ -33,6 +42,8 @@ def apply(
     for index, entry in enumerate(entries):
         place = source.place(("include", index))
         taken = _included(reading, entry, place, environment, base, trail)
+        for reset in resets:
+            reader.remove(taken, reset)
         for section in _SECTIONS:
             _take_in(tree, taken.get(section), section)
 
@@ -110,6 +121,6 @@ def _variables(
         if not reading.files.exists(file):
             raise _wrong(place, f"the env_file {file} does not exist")
         text = reading.bytes(file).decode("utf-8", "replace")
-        lookup = {**found, **environment}.get
-        found |= {key: value for key, value in parse(text, lookup, file).items() if value is not None}
+        told = parse(text, environment.get, file, dict(found).get)
+        found |= {key: value for key, value in told.items() if value is not None}
     return {**found, **environment}

@@ -6,12 +6,14 @@ does not fit. Kinds know one value; which field has which kind is the table's bu
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
 from composer.model import units
+from composer.model.tree import Timestamp
 
 Kind = Callable[[Any], Any]
 
@@ -78,9 +80,9 @@ def to_float(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        if "_" in value or value != value.strip():
+        if "_" in value or value != value.strip() or not math.isfinite(number := float(value)):
             raise ValueError
-        return float(value)
+        return number
     except ValueError:
         raise _wanted("a number", value) from None
 
@@ -99,11 +101,27 @@ def to_bool(value: Any) -> Any:
 # Kinds of scalars.
 
 
+def kept(kind: Kind, nothing: Any) -> Kind:
+    """As `kind`, but `nothing` instead of nothing."""
+
+    def of(value: Any) -> Any:
+        found = kind(value)
+        return nothing if found is OMIT else found
+
+    return of
+
+
+def _no_date(value: str) -> str:
+    if isinstance(value, Timestamp):
+        raise Misfit("must be text, but without quotes this is a date")
+    return value
+
+
 def string(value: Any) -> Any:
     if value is None or value == "":
         return OMIT
     if isinstance(value, str):
-        return value
+        return _no_date(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise _wanted("text", value)
@@ -152,6 +170,31 @@ def unsigned(value: Any) -> Any:
     return value
 
 
+def natural(value: Any) -> Any:
+    """As `unsigned`, but never text, and zero is the default."""
+    if isinstance(value, str):
+        raise _wanted("a whole number", value)
+    return unsigned(value) or OMIT
+
+
+def is_address(text: str) -> bool:
+    import ipaddress  # 2 ms, and few files name addresses
+
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+def address(value: Any) -> Any:
+    if value is None:
+        return OMIT
+    if not isinstance(value, str) or not is_address(value):
+        raise Misfit(f"`{text_of(value)}` is not an IP address")
+    return value
+
+
 def number(value: Any) -> Any:
     """A 32-bit float, as Compose keeps CPUs and ratios."""
     if value is None:
@@ -174,7 +217,7 @@ def number(value: Any) -> Any:
 
 def size(value: Any) -> Any:
     """Bytes, printed as text."""
-    if value is None or value == "":
+    if value is None:
         return OMIT
     if isinstance(value, str):
         try:
@@ -224,6 +267,8 @@ def device_count(value: Any) -> Any:
             value = to_int(value)
         except Misfit:
             raise Misfit(f"must be `all` or a number, not `{value}`") from None
+    if isinstance(value, float):
+        raise _wanted("`all` or a whole number", value)
     return integer(value)
 
 
@@ -257,7 +302,7 @@ def command(value: Any) -> Any:
 
 def health_test(value: Any) -> Any:
     if isinstance(value, str):
-        return ["CMD-SHELL", value]
+        return ["CMD-SHELL", _no_date(value)]
     return (_list(value, "text or a list of text") if value is not None else None) or OMIT
 
 
@@ -266,14 +311,14 @@ def _list(value: Any, what: str) -> list[str]:
         raise _wanted(
             what, value if not isinstance(value, list) else next(i for i in value if type(i) is not str)
         )
-    return list(value)
+    return [_no_date(item) for item in value]
 
 
 def strings(value: Any) -> Any:
     if value is None:
         return OMIT
     if isinstance(value, str):
-        return [value]
+        return [_no_date(value)]
     return _list(value, "a list of text") or OMIT
 
 

@@ -134,8 +134,8 @@ def env_file_variables(reading: Reading, request: Request) -> dict[str, tuple[st
     found: dict[str, tuple[str, str]] = {}
     for file in request.env_files:
         text = reading.bytes(file).decode("utf-8", "replace")
-        known = {**{name: value for name, (value, _) in found.items()}, **request.environment}
-        own = parse(text, known.get, file)
+        before = {name: value for name, (value, _) in found.items()}
+        own = parse(text, request.environment.get, file, before.get)
         found |= {key: (value, file) for key, value in own.items() if value is not None}
     return found
 

@@ -8,9 +8,10 @@ here too.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
-from composer.model.kinds import Misfit, text_of
+from composer.model.kinds import Misfit, is_address, text_of
 from composer.model.paths import clean
 
 MAX_PORTS = 70_000
@@ -39,6 +40,8 @@ def dns(value: Any) -> Any:
 
 def key_values(value: Any) -> Any:
     if not isinstance(value, list):
+        for key in (key for key, item in value.items() if item is None) if isinstance(value, dict) else ():
+            raise Misfit(f"`{key}` has no value")
         return value
     found = {}
     for item in map(text_of, value):
@@ -151,6 +154,22 @@ def resource(value: Any) -> Any:
     return value
 
 
+def filled(*keys: str) -> Callable[[Any], Any]:
+    """A mapping that `config` prints with all of these keys, said or not."""
+
+    def of(value: Any) -> Any:
+        return {**dict.fromkeys(keys), **value} if isinstance(value, dict) else value
+
+    return of
+
+
+def with_source(value: Any) -> Any:
+    """A config that says where its text is, even if that is nowhere: `content: ${UNSET}` is empty."""
+    if value is None or not value.keys() & {"file", "environment", "content", "external", "driver"}:
+        raise Misfit("needs one of file, environment, content, or `external: true`")
+    return value
+
+
 def port_defaults(value: Any) -> Any:
     if isinstance(value, dict):
         value.setdefault("protocol", "tcp")
@@ -169,6 +188,8 @@ def ports(value: Any) -> Any:
         return value
     found: list[Any] = []
     for entry in value:
+        if isinstance(entry, float):
+            raise Misfit(f"`{text_of(entry)}` is not a port")
         short = isinstance(entry, str) or (isinstance(entry, int) and not isinstance(entry, bool))
         found.extend(_port(text_of(entry)) if short else [entry])
         if len(found) > MAX_PORTS:
@@ -215,16 +236,6 @@ def _ports(text: str, spec: str) -> tuple[int, int]:
     if last < first or last > 65535:
         raise Misfit(f"`{spec}`: `{text}` is not a range of ports between 0 and 65535")
     return first, last
-
-
-def is_address(text: str) -> bool:
-    import ipaddress  # 2 ms, and few files name addresses
-
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def mount(value: Any) -> Any:

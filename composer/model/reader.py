@@ -155,7 +155,7 @@ def _document(
 ) -> dict[str, Any]:
     over = plain(reading, source, index, document, environment)
     try:
-        include.apply(reading, over, environment, base, trail)
+        include.apply(reading, over, environment, base, trail, document.resets)
         for reset in document.resets:
             remove(tree, reset)
         extends.apply(reading, over, source, index, document, environment, base)

@@ -187,6 +187,12 @@ def _documents(source: Source, *, marks: bool) -> Iterator[_Builder]:
     try:
         for event in iter(parser.get_event, None):
             if type(event) is DocumentStartEvent:
+                if event.version not in (None, (1, 1)):
+                    raise source.fail(
+                        f"the file says that it is YAML {event.version[0]}.{event.version[1]}",
+                        event.start_mark,
+                        hint="remove the line with %YAML",
+                    )
                 builder = _Builder(source, marks)
                 builder.read(parser.get_event)
                 yield builder
@@ -263,6 +269,13 @@ class _Builder:
                 if event.tag
                 else (scalar(event.value) if event.implicit[0] else event.value)
             )
+            if type(value) is float and value - value != 0:
+                raise self.source.fail(
+                    f"`{event.value}` is not a number that a stack file can hold",
+                    event.start_mark,
+                    hint="put it in quotes, if it is text",
+                    path=path,
+                )
             if event.anchor:
                 self.anchors[event.anchor] = (value, path)
             return value

@@ -10,6 +10,7 @@ from typing import Any
 
 from composer.model import normal
 from composer.model.kinds import Misfit, text_of
+from composer.model.tree import Timestamp
 
 
 def key(entry: Any) -> str:
@@ -35,7 +36,9 @@ def device(entry: Any) -> str:
     if isinstance(entry, str):
         parts = entry.split(":")
         return parts[0] if len(parts) == 1 else parts[1]
-    if not isinstance(entry, dict) or not isinstance(entry.get("target"), str):
+    if not isinstance(entry, dict):
+        raise Misfit("must be a device like /dev/sda")
+    if not isinstance(entry.get("target"), str) or isinstance(entry["target"], Timestamp):
         raise Misfit("has no `target`")
     return str(entry["target"])
 

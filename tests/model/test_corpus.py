@@ -34,6 +34,7 @@ ONE_WAY = {
     "dollars": "a $ in a key is printed as $$, but keys are not interpolated when they are read",
     "profiles": "an optional dependency on an inactive service is printed, and then names an unknown one",
     "dup_ports_override": "a published port as text and as number are two entries, but printed alike",
+    "empty_config": "an empty text is left out, and then nothing says where the config is from",
     "target0": "port 0 is left out when it is printed",
 }
 
