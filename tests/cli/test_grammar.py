@@ -6,13 +6,14 @@ import io
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from composer.cli import screens
+from composer.cli import manual, screens
 from composer.cli.app import ROOT_FLAGS, find_verb, table
 from composer.cli.grammar import Flag, Unsure, Verb, read
 from composer.cli.verbs import GROUPS, VERBS, Entry
@@ -156,3 +157,9 @@ def test_root_flags_are_docker_composes() -> None:
 def test_entries_are_hidden_only_when_shells_ask() -> None:
     assert [path for path, entry in VERBS.items() if entry.hidden] == [("__complete",)]
     assert all(isinstance(entry, Entry) for entry in VERBS.values())
+
+
+def test_the_manual_is_up_to_date() -> None:
+    """`python -m composer.cli.manual docs/commands.md` makes it so."""
+    text = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    assert text.partition(manual.MARK)[2] == f"\n{manual.reference()}"
