@@ -21,6 +21,7 @@ from composer.runtime.copyup import copy_tree
 from composer.runtime.errors import StepError
 from composer.runtime.inroot import Root, closing
 
+LONGEST_OPTION = 255  # of fsconfig(2), without the final zero
 _ATIME = linux.MOUNT_ATTR__ATIME
 # word: (attributes to set, attributes to clear). Each exists with an "r" before it, for the whole tree.
 _ATTRIBUTES = {
@@ -306,8 +307,16 @@ def new_filesystem(fstype: str, source: str, data: Iterable[tuple[str, str | Non
     with closing(linux.fsopen(fstype)) as context:
         linux.fsconfig(context, "source", source)
         for key, value in data:
-            linux.fsconfig(context, key, value)
+            for name, part in _parts(key, value):
+                linux.fsconfig(context, name, part)
         return linux.fsmount(context, path=path)
+
+
+def _parts(key: str, value: str | None) -> list[tuple[str, str | None]]:
+    """An option in pieces that fsconfig(2) takes: many layers of an overlay one by one (Linux 6.7)."""
+    if key != "lowerdir" or value is None or len(value) <= LONGEST_OPTION:
+        return [(key, value)]
+    return [("lowerdir+", layer) for layer in value.split(":")]
 
 
 def set_attributes(mount: int, options: Options, path: str) -> None:

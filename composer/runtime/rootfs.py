@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from composer.runtime import linux
 from composer.runtime.errors import StepError
 from composer.runtime.inroot import Root, closing
-from composer.runtime.mounts import idmap, new_filesystem
+from composer.runtime.mounts import LONGEST_OPTION, idmap, new_filesystem
 
 _PROPAGATION = {
     "": linux.MS_PRIVATE,
@@ -29,7 +29,6 @@ _PROPAGATION = {
     "unbindable": linux.MS_UNBINDABLE,
     "runbindable": linux.MS_UNBINDABLE,
 }
-_LONGEST_OPTION = 255  # of fsconfig(2), without the final zero
 
 # https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config-linux.md#default-devices
 _DEVICES = (
@@ -155,7 +154,7 @@ def _open_layer(path: str, owner: Owner | None) -> int:
 
 def _lowerdir(names: list[str]) -> Iterable[tuple[str, str]]:
     joined = ":".join(names)
-    if len(joined) <= _LONGEST_OPTION:
+    if len(joined) <= LONGEST_OPTION:
         return [("lowerdir", joined)]
     return [("lowerdir+", name) for name in names]  # one by one: Linux 6.7
 

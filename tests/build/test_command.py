@@ -138,3 +138,14 @@ def test_the_example(host: Host) -> None:
     (folder / "app" / "words.py").write_text("def count(text): return []\n")
     done = stack("build")
     assert done.returncode == 1 and "test_the_most_frequent_come_first" in done.stderr
+
+
+def test_an_image_of_many_layers_over_the_hosts_usr(host: Host) -> None:
+    """More of them than one option of a mount has room for."""
+    lines = "".join(f"RUN echo {n} > /usr/local/{n}\n" for n in range(5))
+    stack = host.stack(
+        ONE.replace("/made", "/usr/local/0, /usr/local/4"), files={"Dockerfile": "FROM host\n" + lines}
+    )
+    stack.ok("up", "-d")
+    stack.ok("wait", "web")
+    assert stack.ok("logs", "--no-log-prefix", "web").split() == ["0", "4"]
