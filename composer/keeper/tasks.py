@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from composer.keeper.connection import RefusalError, Request
@@ -47,7 +48,7 @@ class Tasks:
             stdio = Stdio(*(message["fds"].get(name, -1) for name in ("stdin", "stdout", "stderr")))
             if not terminal and not message["fds"]:
                 stdio = task.pipes(self._loop, self._clock, ends, stdin=message.get("stdin", False))
-            task.pending = create(
+            task.pending = _maker(message.get("runtime", ""))(
                 spec,
                 task.bundle,
                 stdio,
@@ -222,6 +223,9 @@ class Tasks:
                 self._exited(task, result)
 
     def _wait(self, task: Task) -> None:
+        if task in self._making:  # ended before its start was heard of, which comes first
+            self._loop.forget(task.fds["pidfd"])
+            return
         result = os.waitid(os.P_PIDFD, task.fds["pidfd"], os.WEXITED | os.WNOHANG)
         if result:
             self._exited(task, result)
@@ -239,6 +243,14 @@ class Tasks:
         task.state = "ended"
         task.settle()
         self.on_exit(task)
+
+
+def _maker(runtime: str) -> Callable[..., Pending]:
+    if not runtime:
+        return create
+    from composer.runtime import foreign
+
+    return partial(foreign.create, runtime)
 
 
 def _spec(bundle: str) -> Any:

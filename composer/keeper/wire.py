@@ -11,7 +11,8 @@ runtime's, with `step`, `errno` and `path`. A failed create, start or exec leave
 
     verb         answers when, with what
     create       the container stands before its program: pid; fds pidfd and its network's sockets.
-                 Its fds stdin, stdout, stderr, if any, are used as they are, and nothing is drained
+                 Its fds stdin, stdout, stderr, if any, are used as they are, and nothing is drained.
+                 With `runtime`, a program on PATH, that one makes it
     start        its program runs: pid
     exec         its program runs, too: pid; fds tty if it has one (the keeper keeps no copy).
                  Its fds: stdin, stdout, stderr; /dev/null for each that is absent
@@ -65,6 +66,7 @@ VERBS: Mapping[str, Mapping[str, type | tuple[type]]] = {
         "log": dict,
         "stdin": (bool,),
         "network_sockets": (bool,),
+        "runtime": (str,),
     },
     "start": {"id": str},
     "exec": {"id": str, "container": str, "process": dict},

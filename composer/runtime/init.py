@@ -37,11 +37,7 @@ def _network(job: Job) -> None:
     if "network" in job.namespaces.new:
         namespaces.loopback_up()
     if job.network_sockets:
-        translated = (job.spec.get("annotations") or {}).get("composer.dns") == "translated"
-        opened = namespaces.network_sockets(translated=translated)
-        job.line.send("sockets", list(opened.values()), names=list(opened))
-        for descriptor in opened.values():
-            os.close(descriptor)
+        namespaces.send_sockets(job.line, job.spec)
 
 
 def _hostname(job: Job) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from composer.runtime import linux
 from composer.runtime.errors import StepError
+from composer.runtime.pending import Line
 
 # OCI name → flag. Joining goes in this order: the user namespace last, since it takes the host's rights away.
 FLAGS = {
@@ -118,6 +119,15 @@ def loopback_up() -> None:
     siocsifflags, iff_up = 0x8914, 1
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
         fcntl.ioctl(control, siocsifflags, struct.pack("16sH14x", b"lo", iff_up))
+
+
+def send_sockets(line: Line, spec: Mapping[str, Any]) -> None:
+    """From inside the network namespace to the caller."""
+    translated = (spec.get("annotations") or {}).get("composer.dns") == "translated"
+    opened = network_sockets(translated=translated)
+    line.send("sockets", list(opened.values()), names=list(opened))
+    for descriptor in opened.values():
+        os.close(descriptor)
 
 
 def network_sockets(*, translated: bool) -> dict[str, int]:

@@ -20,6 +20,7 @@ from composer.disk import is_locked
 from composer.keeper.client import Keeper, KeeperGoneError
 from composer.keeper.launch import address, launch
 from composer.keeper.wire import Message
+from composer.runtime import cgroup
 from tests.leaks import left_behind
 
 SUPERVISOR = """
@@ -81,14 +82,17 @@ class Corner:
         ]
         kinds = ("mount", "pid", "ipc", "uts", "network")
         spec = {
-            "ociVersion": "1.2.0",
+            "ociVersion": "1.0.2",
             "root": {"path": "rootfs"},
             "process": self.process(*args, terminal=terminal, **process),
             "mounts": mounts,
-            "linux": {"namespaces": [{"type": kind} for kind in kinds]},
+            "linux": {"namespaces": [{"type": kind} for kind in kinds], "cgroupsPath": self.group(name)},
         }
         (place / "config.json").write_text(json.dumps(spec))
         return place
+
+    def group(self, name: str) -> str:
+        return f"/{self.root.name}/{name}"
 
     @staticmethod
     def process(*args: str, terminal: bool = False, **more: Any) -> dict[str, Any]:
@@ -136,6 +140,9 @@ class Corner:
         for client in self.clients:
             client.close()
         gone(self.run / "life")
+        group = cgroup.open(f"/{self.root.name}")
+        if group.exists():
+            group.remove()
         found = left_behind([self.root.name])
         said = self.diagnostics.read_text() if self.diagnostics.exists() else ""
         shutil.rmtree(self.root)
