@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from composer.cli.grammar import Flag, Unsure, read, read_flags
 from composer.cli.verbs import GROUPS, VERBS, Entry
-from composer.errors import ComposerError
+from composer.errors import ComposerError, UsageError
 
 if TYPE_CHECKING:
     from composer.cli.context import Context
@@ -38,6 +38,14 @@ ROOT_FLAGS = (
     Flag("verbose", "bool", "Say more about what happens", hidden=True),
     Flag("version", "bool", "Show the version", "v"),
 )
+
+
+VARIABLES = {
+    "ansi": "COMPOSE_ANSI",
+    "dry-run": "COMPOSE_DRY_RUN",
+    "parallel": "COMPOSE_PARALLEL_LIMIT",
+    "progress": "COMPOSE_PROGRESS",
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -99,7 +107,24 @@ def invoke(path: tuple[str, ...], options: dict[str, Any], values: dict[str, Any
 def make_context(options: dict[str, Any]) -> Context:
     from composer.cli.context import Context
 
-    return Context(options)
+    return Context(with_environment(options, os.environ))
+
+
+def with_environment(options: dict[str, Any], environment: MutableMapping[str, str]) -> dict[str, Any]:
+    """What was not said takes Docker Compose's variables. Raises UsageError for values that make no sense."""
+    found = dict(options)
+    for flag in ROOT_FLAGS:
+        text = environment.get(VARIABLES.get(flag.name, ""), "")
+        if not text or found.get(flag.key) != flag.initial:
+            continue
+        try:
+            values, _ = read_flags((flag,), [f"--{flag.name}={text}"], stop_at_first=False)
+        except Unsure:
+            raise UsageError(f"{VARIABLES[flag.name]}: {text!r} makes no sense", hint=flag.help) from None
+        found |= values
+    if found.get("ansi") == "never":
+        environment["NO_COLOR"] = "1"  # for errors, help, and whatever else asks
+    return found
 
 
 def screens(argv: list[str]) -> int:

@@ -52,6 +52,10 @@ class Context:
         """Whether standard output takes colours: --ansi, NO_COLOR (https://no-color.org), a terminal."""
         return wants_colour(self.options.get("ansi", "auto"), self.environment, sys.stdout.isatty())
 
+    def removes_orphans(self, asked: bool) -> bool:
+        """--remove-orphans, or Docker Compose's variable for it."""
+        return asked or self.environment.get("COMPOSE_REMOVE_ORPHANS", "").lower() in ("1", "true", "yes")
+
     @property
     def dry_run(self) -> bool:
         return bool(self.options.get("dry_run"))

@@ -41,7 +41,7 @@ def run(
     options = {
         "goal": "down",
         "services": service,
-        "remove_orphans": remove_orphans or not files,
+        "remove_orphans": context.removes_orphans(remove_orphans) or not files,
         "images": rmi,
         "timeout": wish.nanoseconds(timeout, "--timeout"),
         "volumes": volumes,

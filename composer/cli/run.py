@@ -101,9 +101,10 @@ def file_variables(context: Context, files: list[str]) -> dict[str, str | None]:
 def start_dependencies(context: Context, service: str, flags: dict[str, Any]) -> None:
     wanted = list(context.project.stack_data["services"][service].get("depends_on", {}))
     wanted = [name for name in wanted if name in context.project.services]
-    if not wanted and not flags["remove_orphans"]:
+    orphans = context.removes_orphans(flags["remove_orphans"])
+    if not wanted and not orphans:
         return
-    options = {"goal": "up", "services": wanted, "remove_orphans": flags["remove_orphans"]}
+    options = {"goal": "up", "services": wanted, "remove_orphans": orphans}
     options["pull"] = "" if flags["pull"] == "policy" else flags["pull"]
     wish.carry_out(context, options, quiet=flags["quiet"])
 

@@ -67,6 +67,7 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
     wish.check_identity(context)
     wish.check_services(context, service)
     warn(context)
+    flags["remove_orphans"] = context.removes_orphans(flags["remove_orphans"])
     options = options_of(flags, service)
     if not detached:
         from composer.cli.foreground import run_attached

@@ -89,6 +89,15 @@ class Loop:
         self.held = False
         self.wake()
 
+    def abandon(self, operation: Operation) -> None:
+        """Nobody wants it any more. What is under way comes to its end."""
+        if operation in self.queue:
+            self.queue.remove(operation)
+            operation.finished.set()
+        elif operation is self.operation:
+            operation.superseded = operation.superseded or "Ctrl-C"
+            self.wake()
+
     async def run(self) -> None:
         """Until `ended` is set."""
         async with anyio.create_task_group() as tasks:

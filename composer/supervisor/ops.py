@@ -73,6 +73,7 @@ class Ops:
         operation = Operation(options, report, tell)
         core.images.report = tell
         core.loop.submit(operation)
+        failures: list[list[str]] = []
         async with anyio.create_task_group() as tasks:
 
             async def relay() -> None:
@@ -84,7 +85,16 @@ class Ops:
                         await request.send(progress=frames[0])
                         frames.pop(0)  # not before: what a cancelled send did not send is sent below
 
+            async def stop_halfway() -> None:
+                """Who wanted things to run has left (Ctrl-C): what is done stays, and no more is begun."""
+                await request.closed.wait()
+                core.loop.abandon(operation)
+                await operation.finished.wait()
+                tasks.cancel_scope.cancel()
+
             tasks.start_soon(relay)
+            if GOALS[options.goal].target == "running":
+                tasks.start_soon(stop_halfway)
             await operation.finished.wait()
             failures = [[entry.instance, entry.reason] for entry in operation.failures]
             if operation.superseded:

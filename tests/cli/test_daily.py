@@ -496,3 +496,39 @@ def test_containers_of_stacks_by_name(stack: Stack) -> None:
     assert stack.ok("container", "inspect", name, "--format", "{{.Service}}") == "web\n"
     done = stack("container", "rm", "-f", name)
     assert done.returncode == 1 and f"belongs to the stack {stack.name}" in done.stderr
+
+
+def test_ctrl_c_of_up_leaves_things_as_they_are(host: Host) -> None:
+    """No traceback, 130, and what had not begun does not begin later."""
+    stack = host.stack(
+        """
+        services:
+          slow:
+            image: host
+            command: [sleep, "1000"]
+            init: true
+            healthcheck: {test: ["CMD", "false"], interval: 1s, retries: 1000, start_period: 1h}
+          web:
+            image: host
+            command: [sleep, "1000"]
+            init: true
+            depends_on: {slow: {condition: service_healthy}}
+        """
+    )
+    client = stack.start("up", "-d")
+    assert client.stderr is not None
+    told = ""
+    while "slow-1  Started" not in told:
+        line = client.stderr.readline()
+        assert line, told
+        told += line
+    client.send_signal(signal.SIGINT)
+    _, rest = client.communicate(timeout=60)
+    assert client.returncode == 130 and "Traceback" not in rest
+    assert {row["Service"]: row["State"] for row in stack.ps().values()} == {
+        "slow": "running",
+        "web": "created",
+    }
+    # The supervisor is free for the next wish at once.
+    stack.ok("up", "-d", "--no-deps", "web")
+    assert stack.ps("web")[f"{stack.name}-web-1"]["State"] == "running"

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer.cli import manual, screens
-from composer.cli.app import ROOT_FLAGS, find_verb, table
+from composer.cli.app import ROOT_FLAGS, find_verb, table, with_environment
 from composer.cli.grammar import Flag, Unsure, Verb, read
 from composer.cli.verbs import GROUPS, VERBS, Entry
+from composer.errors import UsageError
 
 PATHS = sorted(VERBS)
 WORDS = st.text("abcxyz019./:,", min_size=1, max_size=6)
@@ -152,6 +153,28 @@ def test_root_flags_are_docker_composes() -> None:
         "file", "project-name", "project-directory", "profile", "env-file", "parallel", "progress", "ansi",
         "compatibility", "all-resources", "dry-run",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "key", "value"),
+    [
+        ({}, {"COMPOSE_PARALLEL_LIMIT": "3"}, "parallel", 3),
+        ({"parallel": 5}, {"COMPOSE_PARALLEL_LIMIT": "3"}, "parallel", 5),
+        ({}, {"COMPOSE_PROGRESS": "plain"}, "progress", "plain"),
+        ({}, {"COMPOSE_ANSI": "never"}, "ansi", "never"),
+    ],
+)
+def test_variables_of_docker_compose(
+    given: dict[str, Any], environment: dict[str, str], key: str, value: object
+) -> None:
+    options = {flag.key: flag.initial for flag in ROOT_FLAGS} | given
+    assert with_environment(options, environment)[key] == value
+
+
+def test_variables_that_make_no_sense() -> None:
+    options = {flag.key: flag.initial for flag in ROOT_FLAGS}
+    with pytest.raises(UsageError, match="COMPOSE_PROGRESS"):
+        with_environment(options, {"COMPOSE_PROGRESS": "loud"})
 
 
 def test_entries_are_hidden_only_when_shells_ask() -> None:

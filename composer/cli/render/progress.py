@@ -180,7 +180,7 @@ def display(mode: str, *, title: str, ansi: str = "auto") -> Display:
     if mode == "auto":
         mode = "tty" if out.isatty() and os.environ.get("TERM") != "dumb" and ansi != "never" else "plain"
     if mode == "tty":
-        return Live(out, title=title, colour=not os.environ.get("NO_COLOR"))
+        return Live(out, title=title, colour=ansi == "always" or not os.environ.get("NO_COLOR"))
     if mode == "json":
         return Json(out)
     return Quiet() if mode == "quiet" else Plain(out)
