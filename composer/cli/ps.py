@@ -17,8 +17,8 @@ from composer.cli.render.table import fitted, table
 from composer.errors import NotFoundError, UsageError
 from composer.record import ContainerRow
 
-LEAST = {"COMMAND": 8, "CREATED": 7, "IMAGE": 8, "PORTS": 12, "STATUS": 12}
-"""How narrow columns may become on a narrow terminal, in the order in which they give."""
+NARROW = (("COMMAND", 8), ("CREATED", 0), ("COMMAND", 0), ("IMAGE", 0), ("PORTS", 12), ("STATUS", 12))
+"""What gives on a narrow terminal, in order: what the other columns do not say stays longest."""
 STATUS = re.compile(r"(Up|Exited|Restarting|Created|Dead) .*?(?=   |$)")
 STATES = ("paused", "restarting", "removing", "running", "dead", "created", "exited")
 
@@ -142,7 +142,7 @@ def as_table(context: Context, rows: Sequence[ContainerRow], *, no_trunc: bool, 
         for row, line in zip(rows, cells, strict=True):
             line[6:6] = used.get(row["name"], ("", ""))
     if sys.stdout.isatty() and not no_trunc:
-        cells = fitted(head, cells, shutil.get_terminal_size().columns, LEAST)
+        head, cells = fitted(head, cells, shutil.get_terminal_size().columns, NARROW)
     return painted(table(head, cells), rows, context.colour)
 
 

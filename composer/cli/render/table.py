@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -15,23 +15,29 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def fitted(
-    head: Sequence[str], rows: Sequence[Sequence[str]], columns: int, least: Mapping[str, int]
-) -> list[list[str]]:
-    """The rows with some cells cut, so that the table is no wider than `columns` if that is possible.
+Step = tuple[str, int]
+"""A column and how narrow it may become; 0: it may go."""
 
-    `least`: how narrow which column may become, in the order in which they give.
-    """
-    cut = [list(row) for row in rows]
-    for name, size in least.items():
-        at = list(head).index(name)
+
+def fitted(
+    head: Sequence[str], rows: Sequence[Sequence[str]], columns: int, steps: Sequence[Step]
+) -> tuple[list[str], list[list[str]]]:
+    """Head and rows, columns cut or left out step by step until they fit into `columns`."""
+    head, cut = list(head), [list(row) for row in rows]
+    for name, least in steps:
         widths = [max(map(width, column)) for column in zip(head, *cut, strict=True)]
         over = sum(widths) + 3 * (len(widths) - 1) - columns
-        if over > 0:
-            room = max(widths[at] - over, size, width(name))
-            for row in cut:
-                row[at] = shorten(row[at], room)
-    return cut
+        if over <= 0:
+            break
+        at = head.index(name)
+        if not least:
+            for row in (head, *cut):
+                del row[at]
+            continue
+        room = max(widths[at] - over, least, width(name))
+        for row in cut:
+            row[at] = shorten(row[at], room)
+    return head, cut
 
 
 def pad(text: str, size: int) -> str:
