@@ -92,13 +92,18 @@ def serves_names(service: Service, image: Image) -> bool:
 
 
 def marks(service: Service, image: Image, stack: str, name: str, number: int) -> dict[str, str]:
-    """The annotations of a container: the service's own, and who it is."""
+    """The annotations of a container: the service's own, and who it is. Raises UsageError."""
     own = {
         "composer.stack": stack,
         "composer.service": service.name,
         "composer.number": str(number),
         "composer.name": name,
     }
+    if service.init and service.runtime:
+        raise UsageError(
+            f"service {service.name}: runtime {service.runtime} has no init",
+            hint=f"take `init` or `runtime` out of services.{service.name}",
+        )
     if service.init:
         own["composer.init"] = "true"
     if serves_names(service, image):

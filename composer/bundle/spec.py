@@ -8,13 +8,15 @@ from composer.bundle.inputs import HostFacts, Image, Place
 from composer.model.stack import Service, Stack
 
 VERSION = "1.2.0"
+OTHERS_VERSION = "1.0.2"
+"""What other runtimes are told: crun of some years ago knows no later one, and nothing later is asked."""
 
 
 def spec(stack: Stack, service: Service, place: Place, image: Image, facts: HostFacts) -> oci.Spec:
     """The OCI runtime configuration of one container. Raises UsageError for what cannot be."""
     spaces = namespaces.chosen(service, place, facts)
     found = oci.Spec(
-        ociVersion=VERSION,
+        ociVersion=OTHERS_VERSION if service.runtime else VERSION,
         process=_process(service, place, image, facts),
         root=oci.Root(path=place.root, readonly=service.read_only),
         mounts=mounts.mounts(service, place, facts, spaces),

@@ -166,6 +166,7 @@ class Containers:
             log={"driver": "none"} if live.stdio else log_options(core, live, service),
             stdin=service.stdin_open and not service.tty,
             network_sockets=service.network_mode in OWN_NETWORK,
+            **({"runtime": service.runtime} if service.runtime else {}),
         )
         fds: dict[str, int] = answer["fds"]
         live.pid = answer["pid"]

@@ -144,6 +144,7 @@ def test_a_kernel_that_cannot_limit_swap_can_limit_memory() -> None:
         {"resources": Resources(memory_swap=10)},
         {"resources": Resources(memory=100, memory_swap=10)},
         {"cap_add": ("FLY",)},
+        {"runtime": "runc", "init": True},
         {"security_opt": ("seccomp",)},
         {"security_opt": ("nonsense=1",)},
         {"sysctls": {"kernel.panic": "1"}},
