@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from composer.errors import NotFoundError, UsageError
-from composer.model.digest import to_json
-from composer.model.normal import mount as read_mount
-from composer.model.normal import ports as read_ports
-from composer.model.stack import Mount, Port
+
+if TYPE_CHECKING:
+    from composer.model.stack import Mount
 
 Fields = dict[str, Any]
 LIST_FLAGS = {"cap_add": "cap_add", "cap_drop": "cap_drop"}
@@ -85,6 +84,12 @@ def pair(text: str) -> tuple[str, str]:
 
 def ports(texts: Sequence[str]) -> list[Any]:
     """`-p 8080:80`. Raises UsageError."""
+    if not texts:
+        return []
+    from composer.model.digest import to_json
+    from composer.model.normal import ports as read_ports
+    from composer.model.stack import Port
+
     try:
         return [to_json(Port(**entry)) for entry in read_ports(list(texts))]
     except ValueError as error:
@@ -93,6 +98,8 @@ def ports(texts: Sequence[str]) -> list[Any]:
 
 def volumes(before: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[Any]:
     """Mounts of the service, and `-v source:/target[:ro]`, which replace those at the same target."""
+    from composer.model.digest import to_json
+
     added = [to_json(volume(text)) for text in texts]
     targets = {mount["target"] for mount in added}
     return [*(mount for mount in before if mount["target"] not in targets), *added]
@@ -101,6 +108,9 @@ def volumes(before: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[A
 def volume(text: str) -> Mount:
     """Raises UsageError."""
     import os
+
+    from composer.model.normal import mount as read_mount
+    from composer.model.stack import Mount
 
     try:
         entry = read_mount(text)
