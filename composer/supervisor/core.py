@@ -171,6 +171,8 @@ class Core:
             self.here.state.mkdir(parents=True, exist_ok=True)
             write_json(self.here.desired, {"digest": digest, "stack": json.loads(data)}, mode=0o600)
             self.take(stack)
+        else:
+            self.look()
         self.record["digest"] = digest
         self.record["working_dir"] = origin.get("working_dir") or ""
         self.record["files"] = list(origin.get("files") or ())

@@ -13,16 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from composer.bundle import accounts, files, namespaces, process, security, spec
+from composer.bundle import accounts, namespaces, process, security, spec
 from composer.bundle.inputs import Account, Binding, Place
 from composer.disk import write_json
 from composer.errors import ComposerError, NotFoundError
 from composer.images.image import Image
 from composer.model.stack import Mount, Service
-from composer.network.dns.resolvconf import container_text
 from composer.runtime import seccomp
 from composer.supervisor.facts import block_devices, facts_for, host_facts, wanted_devices
-from composer.supervisor.net import host_resolv_conf
+from composer.supervisor.netfiles import partner, small_files
 from composer.supervisor.world import Live
 
 if TYPE_CHECKING:
@@ -61,7 +60,9 @@ def furnish(core: Core, live: Live, service: Service, image: Image) -> tuple[dic
         seccomp=filter_for(service),
     )
     facts = facts_for(service.privileged)
-    place = place.replace(files=small_files(run, live, service, place))
+    place = place.replace(
+        files=small_files(core, live, service, namespaces.hostname(service, place, host_facts()))
+    )
     made: dict[str, Any] = spec(core.stack, service, place, config, facts)  # type: ignore[assignment]
     views = [core.images.view(mount) for mount in service.volumes if mount.type == "image"]
     made["mounts"] = [*more, *made["mounts"], *views]
@@ -240,41 +241,6 @@ def shared_memory(core: Core, service: Service) -> str:
     if not service.ipc.startswith(namespaces.SHARED):
         return ""
     return f"/proc/{partner(core, service.ipc).pid}/root/dev/shm"
-
-
-def partner(core: Core, mode: str) -> Live:
-    """The running container behind `service:web` or `container:name`."""
-    way, _, name = mode.partition(":")
-    lives = [core.live(name)] if way == "container" else core.world.of_service(name)
-    for live in lives:
-        if live.plan.alive and live.pid:
-            return live
-    raise NotFoundError(f"{mode} is not running")
-
-
-def small_files(run: Path, live: Live, service: Service, place: Place) -> dict[str, str]:
-    """/etc/hosts, /etc/hostname and /etc/resolv.conf; none for a container on another one's network."""
-    mode = service.network_mode
-    if mode.startswith(namespaces.SHARED):
-        return {}
-    if mode == "host":
-        return {path: path for path in ("/etc/hosts", "/etc/resolv.conf") if os.path.exists(path)}
-    hostname = namespaces.hostname(service, place, host_facts())
-    rows = live.networks.values()
-    own = [address.partition("/")[0] for row in rows for address in row["addresses"]]
-    gateways = tuple(row["gateway"] for row in rows if row["gateway"])[:1]
-    texts = {
-        "hosts": files.hosts(
-            hostname, service.domainname, addresses=own, extra=service.extra_hosts, gateways=gateways
-        ),
-        "hostname": files.hostname_file(hostname),
-        "resolv.conf": container_text(host_resolv_conf(), search=service.dns_search, options=service.dns_opt),
-    }
-    for name, text in texts.items():
-        path = run / name
-        path.write_text(text)
-        os.chmod(path, 0o644)
-    return {f"/etc/{name}": str(run / name) for name in texts}
 
 
 def filter_for(service: Service) -> Mapping[str, Any] | None:

@@ -294,7 +294,7 @@ def rows(made: Iterable[Endpoint], places: list[Place]) -> dict[str, NetworkRow]
         record.name: NetworkRow(
             interface=by_network[record.name].interface,
             addresses=list(by_network[record.name].addresses),
-            gateway=record.gateway(4),
+            gateway=record.gateway(4) or record.gateway(6),
             mac=by_network[record.name].mac,
             aliases=list(attachment.aliases),
         )

@@ -18,6 +18,7 @@ from composer.network.relay import Relay, Target
 from composer.paths import Paths
 from composer.record import ContainerRow, PortRow, stacks
 from composer.supervisor.keeperlink import KeeperError, KeeperLink
+from composer.supervisor.names import OWN_NETWORK
 from composer.supervisor.world import Live
 
 
@@ -65,7 +66,7 @@ class Ports:
         `host_ip` is for those that name no address. Raises ConflictError that names the port and its holder.
         """
         await self.drop()
-        wishes = wishes_of(live, service, host_ip) if live.networks else []
+        wishes = wishes_of(live, service, host_ip) if service.network_mode in OWN_NETWORK else []
         reservations = reserve_all(wishes, self.holder)
         made = [
             (Held(live.plan.id[:12], r.wish.host_ip, r.port, r.wish.protocol, port.target, number), each)
@@ -136,7 +137,9 @@ class Ports:
             PortWish(port.host_ip, port.published, port.protocol, f"service {service.name}")
             for service in services
             for port in service.ports
-            if port.published.isdecimal() and (int(port.published), port.protocol) not in ours
+            if service.network_mode in OWN_NETWORK
+            and port.published.isdecimal()
+            and (int(port.published), port.protocol) not in ours
         ]
         for reservation in reserve_all(wishes, self.holder):
             free(reservation)

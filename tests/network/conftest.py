@@ -173,9 +173,9 @@ def _end(spaces: list[Space]) -> None:
         space.end()
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    """A fresh network namespace, entered; `host.space()` makes more of them."""
+@contextmanager
+def own_host(directory: Path) -> Iterator[Host]:
+    """A fresh network namespace, entered; `Host.space()` makes more of them. What is started stays in it."""
     outside = os.open(SELF, os.O_RDONLY | os.O_CLOEXEC)
     _check(_LIBC.unshare(_NEWNET))
     spaces: list[Space] = []
@@ -187,9 +187,15 @@ def host(tmp_path: Path) -> Iterator[Host]:
     with ExitStack() as stack:
         stack.callback(os.close, outside)
         stack.callback(lambda: _check(_LIBC.setns(outside, _NEWNET)))
-        this = Host(make, tmp_path)
+        this = Host(make, directory)
         stack.callback(this.end)
         stack.callback(_end, spaces)
+        yield this
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    with own_host(tmp_path) as this:
         yield this
 
 
