@@ -214,7 +214,7 @@ def _resources(config: Data) -> Iterator[Finding]:
                     f"has {' and '.join(told)}, which exclude each other",
                     f"keep one of {words}",
                 )
-            elif section == "secrets" and not told and not (resource or {}).keys() & {"external", "driver"}:
+            elif section == "secrets" and not told and "external" not in (resource or {}):
                 yield (section, key), f"needs one of {words}, or `external: true`", None
 
 

@@ -43,7 +43,7 @@ def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | Non
 def text_of(value: Any) -> str:
     """A scalar as Compose writes it where it needs text: `1.50` is `1.5`, `true` is `true`."""
     if isinstance(value, str):
-        return value
+        return str(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -226,6 +226,8 @@ def size(value: Any) -> Any:
             raise Misfit(str(error)) from None
     if isinstance(value, bool) or not isinstance(value, int):
         return OMIT
+    if abs(value) >= 1 << 63:
+        raise Misfit(f"`{value}` is too large a size")
     return str(value) if value else OMIT
 
 
@@ -278,7 +280,7 @@ def raw(value: Any) -> Any:
         return {key: raw(value[key]) for key in units.sorted_keys(value)}
     if isinstance(value, list):
         return [raw(item) for item in value]
-    return value
+    return value.standard() if isinstance(value, Timestamp) else value
 
 
 def unsupported(value: Any) -> Any:
@@ -330,6 +332,9 @@ def texts(value: Any) -> Any:
         return [value]
     if not isinstance(value, list):
         raise _wanted("a list", value)
+    for item in value:
+        if isinstance(item, float | Timestamp):
+            raise _wanted("text or a whole number", item)
     return [text_of(item) for item in value] or OMIT
 
 

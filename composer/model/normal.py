@@ -165,7 +165,7 @@ def filled(*keys: str) -> Callable[[Any], Any]:
 
 def with_source(value: Any) -> Any:
     """A config that says where its text is, even if that is nowhere: `content: ${UNSET}` is empty."""
-    if value is None or not value.keys() & {"file", "environment", "content", "external", "driver"}:
+    if value is None or not value.keys() & {"file", "environment", "content", "external"}:
         raise Misfit("needs one of file, environment, content, or `external: true`")
     return value
 
@@ -187,11 +187,12 @@ def ports(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     found: list[Any] = []
-    for entry in value:
-        if isinstance(entry, float):
-            raise Misfit(f"`{text_of(entry)}` is not a port")
-        short = isinstance(entry, str) or (isinstance(entry, int) and not isinstance(entry, bool))
-        found.extend(_port(text_of(entry)) if short else [entry])
+    for index, entry in enumerate(value):
+        short = isinstance(entry, str | int | float) and not isinstance(entry, bool)
+        try:
+            found.extend(_port(text_of(entry)) if short else [entry])
+        except Misfit as misfit:
+            raise Misfit(str(misfit), (index,)) from None
         if len(found) > MAX_PORTS:
             raise Misfit(f"publishes more than {MAX_PORTS} ports")
     return found
@@ -202,7 +203,7 @@ def _port(spec: str) -> list[dict[str, Any]]:
     head, _, target = spec.rpartition(":")
     address, _, published = head.rpartition(":")
     target, _, protocol = target.partition("/")
-    protocol = (protocol.partition("/")[0] or "tcp").lower()
+    protocol = protocol.lower() or "tcp"
     if not target:
         raise Misfit(f"`{spec}` names no port of the container")
     if protocol not in ("tcp", "udp", "sctp"):
@@ -212,6 +213,8 @@ def _port(spec: str) -> list[dict[str, Any]]:
     if address and not is_address(address):
         raise Misfit(f"`{spec}`: `{address}` is not an IP address")
     first, last = _ports(target, spec)
+    if first == 0:
+        raise Misfit(f"`{spec}` names no port of the container")
     entries = []
     for number in range(first, last + 1):
         entry: dict[str, Any] = {"mode": "ingress", "target": number, "protocol": protocol}

@@ -267,7 +267,11 @@ def _unique(value: Any, field: fields.Field, path: Path) -> Any:
 
 def _normal(value: Any, field: fields.Field, path: Path) -> Any:
     assert field.normal is not None
-    return field.normal(value)
+    try:
+        return field.normal(value)
+    except Misfit as misfit:
+        message, *below = misfit.args
+        raise Misfit(message, (*path, *below[0]) if below else path) from None
 
 
 def _default(value: Any, field: fields.Field, path: Path) -> Any:

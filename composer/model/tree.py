@@ -64,6 +64,12 @@ class Timestamp(str):
 
     __slots__ = ()
 
+    def standard(self) -> Timestamp:
+        """The same moment as RFC 3339 has it."""
+        day, time, offset, _ = self.split(" ")
+        zone = "Z" if offset == "+0000" else f"{offset[:3]}:{offset[3:]}"
+        return Timestamp(f"{day}T{time}{zone}")
+
 
 def scalar(text: str) -> Any:
     """The value of a plain (unquoted, untagged) scalar."""

@@ -6,7 +6,9 @@ import functools
 import re
 from collections.abc import Iterable
 
-_SIZE = re.compile(r"(-?[0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?([kKmMgGtTpP]?)(?:[iI]?[bB])?\Z")
+_INTEGER = re.compile(r"[-+]?[0-9]{1,20}(?:_[0-9]{1,20})*\Z")
+_NUMBER = r"\+?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?"
+_SIZE = re.compile(rf"({_NUMBER}) ?([kKmMgGtTpP]?)(?:[iI]?[bB])?\Z")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d|w)")
 _NANOSECONDS = {
@@ -25,14 +27,15 @@ _NANOSECONDS = {
 
 def size(text: str) -> int:
     """Bytes: `64m`, `1.5g`, `1GiB`, `1 g`, all in powers of 1024. ValueError says what is wrong."""
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    match = _SIZE.match(text)
-    if not match:
+    if _INTEGER.match(text):
+        number = int(text)
+    elif match := _SIZE.match(text):
+        number = int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
+    else:
         raise ValueError(f"`{text}` is not a size like 512m or 1.5g")
-    return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
+    if abs(number) >= 1 << 63:
+        raise ValueError(f"`{text}` is too large a size")
+    return number
 
 
 def duration(text: str) -> int:

@@ -82,7 +82,7 @@ def test_a_stack_survives_its_canonical_json(case: Case) -> None:
     assert digest.dump(digest.load_stack(data)) == data
 
 
-@pytest.mark.parametrize("case", cases("invalid"), ids=name)
+@pytest.mark.parametrize("case", [*cases("invalid"), *cases("refused")], ids=name)
 def test_what_is_wrong_is_refused_with_its_place(case: Case) -> None:
     with pytest.raises(StackFileError) as caught:
         loaded(case)
