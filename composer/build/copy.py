@@ -44,7 +44,7 @@ class Writer:
         items = list(items)
         many = len(items) > 1 or target.endswith("/") or any(item.is_directory for item in items)
         into = many or self._is_directory(target)
-        if into and not all(item.is_directory for item in items):
+        if into:
             os.close(self.directory(target))
         for item in items:
             if item.is_directory:
@@ -83,10 +83,8 @@ class Writer:
         return True
 
     def _tree(self, item: Item, target: str) -> None:
-        """The content of a directory. One that was there keeps its metadata if it is the topmost."""
+        """The content of a directory; the topmost one's own metadata stays behind."""
         finished: list[tuple[str, Node]] = []
-        if item.node and not self._is_directory(target):
-            finished.append((target, item.node))
         os.close(self.directory(target))
         parents: tuple[str, int] = ("", -1)
         try:

@@ -34,13 +34,15 @@ class Worker:
             touched = self.runner.run(job, root, place, output)
         return harvest(snapshot, place, touched)
 
-    def folder(self, snapshot: Snapshot, path: str, place: Path) -> Path | None:
-        """A directory that a later step works in; None when it is there."""
+    def folder(self, snapshot: Snapshot, path: str, user: str, place: Path) -> Path | None:
+        """A directory that a later step works in, the user's; None when it is there."""
         node = snapshot.tree().find(path)
         if node is not None and node.is_directory:
             return None
-        with mounted(snapshot, place) as root, _writing(root, None, None, owners=False) as writer:
-            os.close(writer.directory(path))
+        with mounted(snapshot, place) as root:
+            account = account_of(root, user)
+            with _writing(root, (account.uid, account.gid), None, owners=False) as writer:
+                os.close(writer.directory(path))
         return harvest(snapshot, place)
 
     def copy(self, snapshot: Snapshot, job: CopyJob, place: Path) -> Path:

@@ -21,7 +21,8 @@ from composer.build.lex import Line, heredoc
 from composer.build.mounts import RunMount, run_mount
 from composer.build.parse import Instruction, Wrong, instruction
 from composer.build.snapshot import Snapshot
-from composer.build.stages import PROXIES, Stage
+from composer.build.stages import NO_BASE, PROXIES, Stage
+from composer.images.builtin import NAMES, PATH
 from composer.value import Value
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Hands(Protocol):
 
     def copy(self, snapshot: Snapshot, job: CopyJob, place: Path) -> Path | None: ...
 
-    def folder(self, snapshot: Snapshot, path: str, place: Path) -> Path | None: ...
+    def folder(self, snapshot: Snapshot, path: str, user: str, place: Path) -> Path | None: ...
 
 
 class State:
@@ -135,7 +136,9 @@ class Walk:
             state.process = dict(state.process)
             return state
         state = State(self.site.snapshot(image), image.config)
-        state.image_base = image.reference if image.id in ("host", "scratch") else image.id
+        state.image_base = image.reference if image.id in NAMES else image.id
+        if image.id == NO_BASE:
+            state.process = {"Env": [f"PATH={PATH}"], "WorkingDir": "/"}  # as Docker begins an empty image
         return state
 
     def trigger(self, text: str) -> Instruction:
@@ -210,9 +213,9 @@ class Walk:
 
     def workdir(self, one: Instruction) -> None:
         self.state.process = settings.apply(self.state.process, one, self.words(one))
-        path = self.state.process["WorkingDir"]
-        key = key_of(self.state.key, "WORKDIR", path)
-        self.change(one, key, lambda hands, place: hands.folder(self.state.snapshot, path, place))
+        path, user = self.state.process["WorkingDir"], self.state.process.get("User") or ""
+        key = key_of(self.state.key, "WORKDIR", path, user)
+        self.change(one, key, lambda hands, place: hands.folder(self.state.snapshot, path, user, place))
 
     def execute(self, one: Instruction) -> None:
         request = self.site.request

@@ -42,9 +42,19 @@ def test_copy_a_folder_copies_its_content(yard: Yard) -> None:
     assert built.listing("/a") == ["/a/.hidden", "/a/link", "/a/sub", "/a/sub/deep"]
     assert built.mode("/a/sub/deep") == 0o640
     assert os.readlink(built.node("/a/link").places[0]) == "sub/deep"
-    assert built.mode("/a") == 0o750
+    assert built.mode("/a") == 0o755
     assert built.mode("/tmp") == 0o1777
     assert built.has("/c/sub/deep")
+
+
+def test_a_folder_to_work_in_is_the_users(yard: Yard) -> None:
+    built = yard.build(FROM + "WORKDIR /a\nUSER ann\nWORKDIR /b/c\nWORKDIR d\nWORKDIR /tmp\n")
+    assert [built.owner(path) for path in ("/a", "/b", "/b/c/d", "/tmp")] == [
+        (0, 0),
+        *[(1001, 1002)] * 2,
+        (0, 0),
+    ]
+    assert built.config["WorkingDir"] == "/tmp"
 
 
 def test_copied_files_belong_to_root_unless_said(yard: Yard) -> None:
@@ -273,7 +283,7 @@ def test_a_failing_command_is_shown_with_its_line_and_last_words(yard: Yard) -> 
         ('RUN ["/nope"]', "127"),
         ('RUN ["/etc/passwd"]', "126"),
         ("RUN nope", "exit code 127"),
-        ("RUN sh -c 'kill -9 $$'", "signal 9"),
+        ("RUN sleep 100 & busybox kill -9 $!; wait $!", "signal 9"),
     ],
 )
 def test_commands_that_cannot_be(yard: Yard, line: str, words: str) -> None:
