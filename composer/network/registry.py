@@ -269,6 +269,12 @@ def held(paths: Paths, network: str) -> list[Lease]:
     return [Lease(network, slot, tuple(addresses), mac) for slot, (addresses, mac) in page["slots"].items()]
 
 
+def stacks_on(paths: Paths, networks: Iterable[str]) -> set[str]:
+    """Names of the stacks that have addresses in these networks."""
+    book = _read_leases(paths)
+    return {slot.partition("/")[0] for name in networks for slot in book.get(name, {}).get("slots", ())}
+
+
 def _forget(paths: Paths, gone: Callable[[str, str], bool]) -> None:
     with locked(paths.host_lock):
         book = _read_leases(paths)

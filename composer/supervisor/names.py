@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from composer.model.stack import Attachment, Network, Service, Stack
 from composer.network.dns.zone import EndpointName
+from composer.record import NetworkRow
 from composer.supervisor.world import Live
 
 OWN_NETWORK = ("", "bridge", "default")
@@ -34,17 +35,24 @@ def plain_network(stack: str) -> Network:
     return Network(key="bridge", name=f"{stack}_bridge")
 
 
-def running(live: Live) -> Iterator[EndpointName]:
+def called(
+    container: str, service: str, identity: str, networks: Mapping[str, NetworkRow]
+) -> Iterator[EndpointName]:
     """What a container is called on each of its networks. A one-off has no service's name unless told so."""
-    for network, row in live.networks.items():
+    for network, row in networks.items():
         yield EndpointName(
             network=network,
-            container=live.name,
-            service="" if live.plan.oneoff else live.plan.slot.service,
-            short_id=live.plan.id[:12],
+            container=container,
+            service=service,
+            short_id=identity[:12],
             aliases=tuple(row["aliases"]),
             addresses=tuple(address.partition("/")[0] for address in row["addresses"]),
         )
+
+
+def running(live: Live) -> Iterator[EndpointName]:
+    service = "" if live.plan.oneoff else live.plan.slot.service
+    return called(live.name, service, live.plan.id, live.networks)
 
 
 def absent(stack: Stack, lives: Iterable[Live]) -> Iterator[EndpointName]:

@@ -36,6 +36,7 @@ from composer.plan.observed import NetworkState
 from composer.record import NetworkRow
 from composer.supervisor import names
 from composer.supervisor.facts import host_facts
+from composer.supervisor.guests import Guests
 from composer.supervisor.hostfile import follow, text_of
 from composer.supervisor.keeperlink import KeeperLink
 from composer.supervisor.ports import Ports, addresses_of
@@ -62,6 +63,7 @@ class Net:
         self.rules = Rules(stack)
         self.ports = Ports(paths, keeper)
         self.resolver = Resolver(upstreams(host_resolv_conf()))
+        self.guests = Guests(paths, stack)
         self.lease = Together[LeaseRequest, Lease](self._lease)
         self.removal = Together[NetworkRecord, None](self._remove)
         self.dirty = False
@@ -74,6 +76,7 @@ class Net:
         """Until cancelled: follow what the host changes under us. `wake` has the loop look again."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(follow, RESOLV_CONF, lambda text: self.resolver.set_upstreams(upstreams(text)))
+            tasks.start_soon(self.guests.watch, self.records.keys, self.touch)
             tasks.start_soon(self.rules.watch, partial(self.put_back, wake))
 
     # Networks.
@@ -262,7 +265,7 @@ class Net:
         lives = self.world.containers.values()
         there = chain.from_iterable(names.running(live) for live in lives if live.pid)
         absent = names.absent(self.desired, (live for live in lives if not live.pid))
-        self.resolver.set_zone(zone(chain(there, absent)))
+        self.resolver.set_zone(zone(chain(there, absent, self.guests.names)))
 
     def end(self) -> None:
         """The stack is down: its rules go, and its addresses on networks of others."""
