@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from composer.errors import Complaint, Place, StackFileError
-from composer.model.interpolate import substitute
+from composer.model.interpolate import Bounded, substitute
 from composer.model.kinds import Misfit
 
 _ESCAPE = re.compile(r"\\(?:[abcfnrtv$\"\\]|0[0-7]{0,3})")
@@ -38,6 +38,7 @@ def parse(
         value = lookup(name)
         return found.get(name, earlier(name)) if value is None else value
 
+    bounded = Bounded(known)
     while True:
         while position < len(text) and text[position].isspace():
             position += 1
@@ -48,7 +49,7 @@ def parse(
             position = len(text) if end < 0 else end
             continue
         try:
-            key, value, position = _statement(text, position, known)
+            key, value, position = _statement(text, position, bounded)
         except Misfit as misfit:
             line = text.count("\n", 0, position) + 1
             raise StackFileError([Complaint(str(misfit), Place(file, line, 1))]) from None

@@ -63,6 +63,7 @@ class Reading:
         self.origins = Origins()
         self.scopes: dict[tuple[str, int], Any] = {}
         self.includes = 0
+        self.unset: set[str] = set()
         self.used: dict[str, tuple[interpolate.Variable, Mapping[str, str]]] = {}
 
     def bytes(self, path: str) -> bytes:
@@ -175,13 +176,14 @@ def plain(
     if not isinstance(data, dict):
         what = "is empty" if data is None else "must be a mapping with `services` at the top"
         raise StackFileError([Complaint(f"the file {what}", Place(source.file))])
-    for _, _, _, text in interpolate.in_tree(data):
-        for variable in interpolate.variables(text):
-            reading.used.setdefault(variable.name, (variable, environment))
+    _hear_uses(reading, source, index, data, environment)
     if reading.switches.interpolate:
 
-        def unset(name: str) -> None:
-            reading.warn(f"the variable {name} is not set and stands for nothing")
+        def unset(path: Path, name: str) -> None:
+            if name not in reading.unset:
+                reading.unset.add(name)
+                message = f"the variable {name} is not set and stands for nothing"
+                reading.warn(message, source.place(path, index), path, f"set it, or write ${{{name}:-}}")
 
         def wrong(path: Path, message: str) -> None:
             reading.complain(message, source.place(path, index), path)
@@ -189,6 +191,19 @@ def plain(
         interpolate.tree(data, environment, unset, wrong)
         fields.walk(data, _CAST, lambda value, field, path: _cast(value, field, path, wrong))
     return data
+
+
+def _hear_uses(
+    reading: Reading, source: Source, index: int, data: dict[str, Any], environment: Mapping[str, str]
+) -> None:
+    left = interpolate.MAX_USES
+    for path, _, _, text in interpolate.in_tree(data):
+        left -= text.count("$")
+        if left < 0:
+            message = f"the file uses more than {interpolate.MAX_USES} variables"
+            raise StackFileError([Complaint(message, source.place(path, index), path)])
+        for variable in interpolate.variables(text):
+            reading.used.setdefault(variable.name, (variable, environment))
 
 
 def _cast(value: Any, field: fields.Field, path: Path, wrong: Callable[[Path, str], None]) -> Any:

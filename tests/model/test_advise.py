@@ -31,6 +31,9 @@ def test_each_key_is_named_once() -> None:
     assert [warning.path for warning in told] == [("services", "a", "isolation")]
 
 
-def test_an_unset_variable_warns_once() -> None:
+def test_an_unset_variable_warns_once_where_it_is_first_used() -> None:
     told = loaded("services: {a: {image: x, command: $Q, user: $Q}}").warnings
-    assert [warning.message for warning in told] == ["the variable Q is not set and stands for nothing"]
+    assert [str(warning) for warning in told] == [
+        "/w/compose.yaml:1:26: services.a.command: the variable Q is not set and stands for nothing"
+    ]
+    assert told[0].hint == "set it, or write ${Q:-}"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from composer.model.interpolate import Variable, substitute, variables
+from composer.errors import StackFileError
+from composer.model.dotenv import parse
+from composer.model.interpolate import MAX_TEXT, MAX_USES, Bounded, Variable, substitute, variables
 from composer.model.kinds import Misfit
+from tests.model.test_load import loaded
 
 KNOWN = {"X": "x", "EMPTY": "", "Y": "y"}
 FORMS = [
@@ -60,3 +63,21 @@ def test_variables_of_a_text() -> None:
         Variable("C", required=True),
         Variable("E", alternate="f"),
     ]
+
+
+def test_more_variables_than_anybody_uses() -> None:
+    text = "${A:-b}" * (MAX_USES + 1)
+    with pytest.raises(StackFileError, match=r"compose.yaml:1:\d+: services.a.command: .* variables"):
+        loaded(f"services: {{a: {{image: x, command: '{text}'}}}}")
+
+
+def test_variables_cannot_grow_without_end() -> None:
+    known = Bounded({"X": "x" * 1000}.get)
+    with pytest.raises(Misfit, match="16 MiB"):
+        substitute("$X" * (MAX_TEXT // 1000 + 1), known, lambda _: None)
+
+
+def test_an_env_file_cannot_grow_without_end() -> None:
+    lines = (f"A{i + 1}={f'$A{i}' * 4}\n" for i in range(40))
+    with pytest.raises(StackFileError, match="16 MiB"):
+        parse("A0=xxxxxxxx\n" + "".join(lines), lambda _: None, "/w/.env")
