@@ -43,7 +43,8 @@ async def watch(live: Live, check: Check, execute: Execute, changed: Callable[[L
         result = await probe(live, check, execute)
         new = after(check, live.plan.health or health, result)
         live.change(health=new)
-        changed(live)
+        if new.status != health.status:
+            changed(live)
 
 
 async def sleep_until(moment: int) -> None:
