@@ -2,12 +2,15 @@
 
     layers/<id>/fs      the upper directory of an overlay: what a step changed
     layers/<id>/facts   what was learnt of it: its archive's descriptor, per SOURCE_DATE_EPOCH
-    steps/<key>         {"layer": id or "", "created": time}; "" is a step that changed nothing
+    steps/<key>         {"layer": id or "", "created": time, "boot", "at"}; "" is a step that changed nothing
+    synced/<boot>       when everything written since that start of the machine was last known to be on disk
     notes/<key>         small facts that took time to find out: digests, downloads, finished images
     mounts/<key>        the directories of RUN --mount=type=cache
     work/<id>           of a running build, locked by it; without the lock a later build clears it away
 
 Every record appears whole, by rename. A layer is never changed, so a build may stack it while others read it.
+Nothing is synced while a build goes on. What was written before the machine went down, and after the last
+build that came to its end, may be damaged, and is not used.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +55,34 @@ class Cache:
         self.root = paths.cache / "build"
 
     def make(self) -> None:
-        for name in ("layers", "steps", "notes", "mounts", "work"):
+        for name in ("layers", "steps", "notes", "mounts", "work", "synced"):
             (self.root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @cached_property
+    def boot(self) -> str:
+        """What tells this run of the machine from others, random(4)."""
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+    def sync(self) -> None:
+        """From here on what was written until now is good after a crash of the machine, too."""
+        from composer.syscalls import syncfs
+
+        until = time.time()
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            syncfs(descriptor)
+        finally:
+            os.close(descriptor)
+        write_json(self.root / "synced" / self.boot, until)
 
     # Steps and layers
 
     def step(self, key: str) -> Done | None:
         path = self.root / "steps" / key
-        record = read_json(path)
+        record = _read(path)
         if record is None or (record["layer"] and not self.directory(record["layer"]).is_dir()):
+            return None
+        if record["boot"] != self.boot and record["at"] > (_read(self.root / "synced" / record["boot"]) or 0):
             return None
         os.utime(path)
         return Done(record["layer"], record["created"])
@@ -73,11 +96,12 @@ class Cache:
         if upper is not None:
             self.directory(layer).parent.mkdir(mode=0o700)
             upper.rename(self.directory(layer))
-        write_json(self.root / "steps" / key, {"layer": layer, "created": created}, durable=False)
+        record = {"layer": layer, "created": created, "boot": self.boot, "at": time.time()}
+        write_json(self.root / "steps" / key, record, durable=False)
         return Done(layer, created)
 
     def facts(self, layer: str) -> dict[str, Any]:
-        return read_json(self.root / "layers" / layer / "facts") or {}
+        return _read(self.root / "layers" / layer / "facts") or {}
 
     def learn(self, layer: str, facts: dict[str, Any]) -> None:
         write_json(self.root / "layers" / layer / "facts", facts, durable=False)
@@ -91,7 +115,7 @@ class Cache:
     # Notes
 
     def note(self, *key: Any) -> Any | None:
-        return read_json(self.root / "notes" / key_of(*key))
+        return _read(self.root / "notes" / key_of(*key))
 
     def remember(self, value: Any, *key: Any) -> None:
         write_json(self.root / "notes" / key_of(*key), value, durable=False)
@@ -158,10 +182,18 @@ class Cache:
                     path.unlink()
         for path in (self.root / "work").glob("*.lock"):
             path.unlink()
-        wanted = {(read_json(path) or {}).get("layer") for path in (self.root / "steps").iterdir()}
+        wanted = {(_read(path) or {}).get("layer") for path in (self.root / "steps").iterdir()}
         for path in (self.root / "layers").iterdir():
             if path.name not in wanted:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _read(path: Path) -> Any | None:
+    """A record; None also for one that a crash of the machine has damaged."""
+    try:
+        return read_json(path)
+    except ValueError:
+        return None
 
 
 def link_tree(source: Path, target: Path) -> None:

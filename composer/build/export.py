@@ -11,7 +11,7 @@ from composer.build.cache import key_of, link_tree
 from composer.build.walk import State, now
 from composer.images.builtin import BASE, NAMES
 from composer.images.reference import parse
-from composer.images.store import ID, REF_NAME
+from composer.images.store import ID
 
 if TYPE_CHECKING:
     from composer.build.site import Site
@@ -100,12 +100,6 @@ def configuration(site: Site, state: State) -> Any:
     if state.image_base == "host":
         found[BASE] = "host"
     return found
-
-
-def named(site: Site) -> list[str]:
-    """The image's names as they stand in the store."""
-    entries = (site.store.entry(name) for name in site.request.images)
-    return [entry["annotations"].get(REF_NAME, "") for entry in entries if entry]
 
 
 def _key(site: Site, state: State) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from composer.errors import ImageError, UsageError
+from composer.images.config import platform
 from composer.model.stack import NOTHING, Build, FileSource, Stack, Ulimit
 from composer.value import Value
 
@@ -114,6 +115,12 @@ def _request(
     unknown = set(build.entitlements) - _PRIVILEGES
     if unknown:
         raise UsageError(f"service {name}: there is no build entitlement {sorted(unknown)[0]}")
+    here = platform()
+    if build.platforms and here not in [platform(text) for text in build.platforms]:
+        raise UsageError(
+            f"service {name}: build.platforms asks for {', '.join(build.platforms)}, and nothing of another "
+            f"machine runs here, only {here}"
+        )
     contexts = dict(build.additional_contexts)
     after = [text.removeprefix(SERVICE) for text in contexts.values() if text.startswith(SERVICE)]
     for key, text in contexts.items():
@@ -147,6 +154,8 @@ def _request(
 
 
 def _warnings(name: str, build: Build) -> Iterable[str]:
+    if len(build.platforms) > 1:
+        yield f"service {name}: of build.platforms only {platform()} is built, this machine's"
     for key, what in (
         ("cache_from", "steps are looked up in this host's own cache"),
         ("cache_to", "steps are kept in this host's own cache"),

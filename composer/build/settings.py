@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from posixpath import join, normpath
@@ -158,8 +157,3 @@ _STEPS: dict[str, Callable[[Process, Instruction, Sequence[str]], Process]] = {
     "VOLUME": _volume,
     "WORKDIR": _workdir,
 }
-
-
-def shown(argv: Sequence[str]) -> str:
-    """A list as Dockerfiles write it, for the image's history."""
-    return json.dumps(list(argv))

@@ -154,6 +154,27 @@ def test_a_layer_that_vanished_is_made_again(yard: Yard) -> None:
     assert len(yard.build().done) == 1
 
 
+def test_what_a_crash_of_the_machine_may_have_damaged_is_not_used(yard: Yard) -> None:
+    """Steps of a build that came to its end are good; what was written after the last one is not."""
+    yard.build(FROM + "RUN touch /x\n")
+    cache = Cache(yard.paths)
+    before = cache.boot
+    rename(cache, before, "another-start")
+    assert yard.build().done == []
+    (cache.root / "synced" / "another-start").unlink()
+    assert len(yard.build().done) == 1
+    for path in (cache.root / "steps").iterdir():
+        path.write_text("")
+    assert len(yard.build().done) == 1
+
+
+def rename(cache: Cache, old: str, new: str) -> None:
+    """Make all records be of another start of the machine."""
+    for path in (cache.root / "steps").iterdir():
+        path.write_text(path.read_text().replace(old, new))
+    (cache.root / "synced" / old).rename(cache.root / "synced" / new)
+
+
 RUNNER = """
 import os, sys
 from pathlib import Path

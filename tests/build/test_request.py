@@ -1,0 +1,58 @@
+"""From the stack file's `build:` to requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from composer.build.request import Options, requests
+from composer.errors import UsageError
+from composer.model.stack import Build, BuildSecret, FileSource, Service, Stack
+
+IMAGES = {"a": "s-a", "b": "own:1"}
+
+
+def stack(**builds: Build) -> Stack:
+    services = {name: Service(name, build=build) for name, build in builds.items()}
+    return Stack("s", services, secrets={"x": FileSource("x", "s_x", content="hush")})
+
+
+def test_names_arguments_and_secrets() -> None:
+    build = Build(
+        ".", args={"A": "1", "B": "2", "C": None}, tags=("t:1", "own:1"), secrets=(BuildSecret("x", "id"),)
+    )
+    (found,) = requests(stack(b=build), IMAGES, ["b"], Options(args={"B": "3"}), {})
+    assert found.images == ("own:1", "t:1")
+    assert found.args == {"A": "1", "B": "3"}
+    assert found.secret("id") == b"hush" and found.secret("x") is None
+
+
+def test_what_a_build_is_made_from_comes_first() -> None:
+    builds = {"a": Build("."), "b": Build(".", additional_contexts={"base": "service:a"})}
+    found = requests(stack(**builds), IMAGES, ["b"], Options(), {})
+    assert [request.name for request in found] == ["a", "b"]
+    assert found[1].contexts == {"base": "docker-image://s-a"}
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (Build(".", additional_contexts={"x": "service:b"}), "made from each other"),
+        (Build(".", additional_contexts={"x": "service:none"}), "has no `build:`"),
+        (Build(".", platforms=("linux/s390x",)), "another machine"),
+        (Build(".", entitlements=("everything",)), "entitlement"),
+        (Build(".", ssh=("default",)), "SSH_AUTH_SOCK"),
+        (Build(".", ssh=("key=/nowhere/at/all",)), "nothing at"),
+    ],
+)
+def test_what_cannot_be(build: Build, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        requests(stack(b=build), IMAGES, ["b"], Options(), {})
+
+
+def test_what_has_no_effect_is_said() -> None:
+    build = Build(".", cache_from=("x",), cache_to=("y",))
+    (found,) = requests(stack(a=build), IMAGES, ["a"], Options(), {})
+    assert [text.split(":")[1].split()[0] for text in found.warnings] == [
+        "build.cache_from",
+        "build.cache_to",
+    ]
