@@ -4,7 +4,7 @@
     expand, ignore, settings      variables, .dockerignore, an image's configuration      (pure)
     context, cache, snapshot      what is copied from; what was built before; its file tree
     walk                          a stage, step by step: its key, from the cache or by
-    copy, run, fetch              doing it
+    hands, copy, run, fetch       doing it
     builder                       a whole build: stages side by side, and the image at the end
 
 A step's key is made of the step and of the content it takes in, so nothing is done twice that would come out
