@@ -1,4 +1,4 @@
-"""One step's container, from its OCI configuration to its exit code, and the places its mounts stand on. K."""
+"""One step's container, from its configuration to its exit code, and what its mounts stand on. K."""
 
 from __future__ import annotations
 
