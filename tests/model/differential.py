@@ -79,7 +79,7 @@ _GIVEN = {"HOME": "/home/user", "PATH": os.environ.get("PATH", "")}
 def theirs(case: Case, program: str) -> Verdict:
     environment = {**_GIVEN, **case.environment, "PWD": str(case.file.parent.resolve())}
     start = [program, "-f", str(case.file.name)] if "-f" not in case.options else [program]
-    texts = []
+    texts: list[str] = []
     for style in ("yaml", "json"):
         done = subprocess.run(
             [*start, *case.options, "config", "--format", style, *case.config],

@@ -1,8 +1,12 @@
-"""Documents that mostly follow the schema, through the whole loader: answers or complaints, no traceback."""
+"""Documents that mostly follow the schema, through the whole loader: answers or complaints, no traceback.
+
+And keys of the corpus in new company: what is printed, loaded again, means the same.
+"""
 
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 from hypothesis import given, settings
@@ -12,6 +16,8 @@ from composer.errors import ComposerError
 from composer.model import digest, output
 from composer.model.load import Request, load, resolve
 from composer.model.schema import rules
+from composer.model.tree import Source
+from tests.model.test_corpus import there_and_back
 from tests.model.test_load import Disk
 from tests.model.test_schema import SERVICE, like
 
@@ -50,3 +56,51 @@ def test_stages_left_out(document: Any, switches: set[str]) -> None:
         assert str(error)
         return
     output.yaml_text(resolved.config)
+
+
+SECTIONS = ("networks", "volumes", "secrets", "configs", "models")
+ELSEWHERE = {"extends", "depends_on", "links", "volumes_from", "network_mode", "ipc", "pid", "container_name"}
+"""Keys that name other services or rule others out."""
+
+
+@cache
+def pool() -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """Every value that a service's key has in the corpus, and the corpus's resources by section and name."""
+    values: dict[str, list[Any]] = {}
+    resources: dict[str, Any] = {section: {} for section in SECTIONS}
+    for case in there_and_back():
+        for document in Source(str(case.file), case.file.read_bytes()).documents:
+            data = document.data or {}
+            for service in filter(None, (data.get("services") or {}).values()):
+                for key in service.keys() - ELSEWHERE:
+                    values.setdefault(key, []).append(service[key])
+            for section in SECTIONS:
+                for name, one in (data.get(section) or {}).items():
+                    resources[section].setdefault(name, one)
+    return values, resources
+
+
+@st.composite
+def stacks(draw: st.DrawFn) -> Any:
+    values, resources = pool()
+    services: dict[str, Any] = {}
+    for name in draw(st.sets(st.sampled_from("abc"), min_size=1)):
+        keys = draw(st.sets(st.sampled_from(sorted(values)), max_size=8))
+        services[name] = {"image": "x"} | {key: draw(st.sampled_from(values[key])) for key in sorted(keys)}
+        others = draw(st.sets(st.sampled_from(sorted(services))))
+        services[name] |= {"depends_on": sorted(others - {name})} if others - {name} else {}
+    return {"services": services, **resources}
+
+
+@settings(max_examples=200, deadline=None)
+@given(stacks())
+def test_what_is_printed_means_the_same_again(document: Any) -> None:
+    request = REQUEST.replace(files=("/w/1",), env_files=())
+    try:
+        first = load(request, disk(document, None))
+    except ComposerError:
+        return
+    printed = output.yaml_text(first.config)
+    again = load(request.replace(all_resources=True), Disk({**FILES, "/w/1": printed}))
+    assert again.config == first.config
+    assert again.stack.replace(name_given=False) == first.stack.replace(name_given=False)
