@@ -20,10 +20,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from composer.cli.config import written
 from composer.errors import ComposerError
 from composer.model import output
 from composer.model.discover import discover
-from composer.model.load import Request, load
+from composer.model.load import Request, resolve
 from composer.model.tree import Source
 
 
@@ -125,9 +126,12 @@ def request(case: Case, given: dict[str, str]) -> Request:
 
 def ours(case: Case) -> Verdict:
     try:
-        config = load(request(case, _GIVEN), Disk()).config
+        wanted = request(case, _GIVEN)
+        config = resolve(wanted, Disk()).config
     except ComposerError as error:
         return Verdict(refusal=error.message)
+    if wanted.no_interpolate:
+        return Verdict(written(config, "yaml"), written(config, "json"))
     return Verdict(output.yaml_text(config), output.json_text(config))
 
 
