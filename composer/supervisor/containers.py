@@ -317,14 +317,15 @@ class Containers:
             return
         if not live.plan.alive:
             live.change(state="running", started_at=time.time_ns(), finished_at=0)
-        service = self.service_of(live)
-        if service.network_mode in OWN_NETWORK:
+        service = self.core.oneoffs.get(live.name) or self.core.stack.services.get(live.plan.slot.service)
+        if service.network_mode in OWN_NETWORK if service else live.networks:
             fds = {}
             for name in ("dns-udp", "dns-tcp"):
                 answer = await self.core.keeper.call("take", name=f"{live.plan.id}/{name}")
                 fds[name] = next(iter(answer["fds"].values()))
             self.core.net.answer(live, service, fds["dns-udp"], fds["dns-tcp"])
-        self.core.inside.watch_health(live, service)
+        if service is not None:  # else an orphan's, which no file describes any more
+            self.core.inside.watch_health(live, service)
 
     async def discard(self, identity: str) -> None:
         """Something the keeper has and nobody recorded, or that never began."""
