@@ -348,3 +348,22 @@ def test_the_hosts_resolvers_are_followed(site: Host, machine: Machine) -> None:
         new = site.root / "etc" / "new"
         new.write_text("nameserver 127.1.1.2\n")
         new.rename(site.root / "etc" / "resolv.conf")
+
+
+def test_an_orphan_keeps_its_names(site: Host, machine: Machine) -> None:
+    """A container that no file describes any more is found by name, also after a crash; then no more."""
+    old = f"""
+          old:{SERVER}"""
+    text = f"""
+        services:
+          web:{SERVER}"""
+    stack = site.stack(text + old, files=FILES)
+    stack.ok("up", "-d")
+    stack.rewrite(text)
+    stack.ok("up", "-d")
+    (pid,) = processes(stack, "supervisor")
+    kill(pid)
+    until(lambda: [p for p in processes(stack, "supervisor") if p != pid])
+    assert look(stack, "web", "old")["names"]["old"] == [address(stack, "old")]
+    stack.ok("up", "-d", "--remove-orphans")
+    assert look(stack, "web", "old")["names"]["old"] == []
