@@ -17,6 +17,7 @@ _libc.syscall.argtypes = [ctypes.c_long] + [ctypes.c_void_p] * 6
 
 ARM = os.uname().machine == "aarch64"
 # Numbers from 424 on are the same everywhere.
+NR_RT_SIGACTION = 134 if ARM else 13
 NR_GETCWD, NR_PIVOT_ROOT, NR_KEYCTL, NR_IOPRIO_SET, NR_SCHED_SETATTR, NR_SECCOMP = (
     (17, 41, 219, 30, 274, 277) if ARM else (79, 155, 250, 251, 314, 317)
 )
@@ -69,6 +70,11 @@ def _check(result: int, path: str | bytes | None = None) -> int:
 def syscall(number: int, *args: object, path: str | bytes | None = None) -> int:
     """syscall(2): integers, bytes and ctypes pointers, as many as it takes."""
     return _check(_libc.syscall(number, *args, *(None,) * (6 - len(args))), path)
+
+
+def default_action(number: int) -> None:
+    """rt_sigaction(2): the default again, also for 32 and 33, which the C library keeps to itself."""
+    syscall(NR_RT_SIGACTION, number, bytes(32), None, 8)
 
 
 # --- processes and namespaces

@@ -225,6 +225,8 @@ def _forget_signals() -> None:
     for number in range(1, signal.NSIG):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+    for number in (32, 33):
+        linux.default_action(number)  # make(1), for one, leaves them ignored
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
