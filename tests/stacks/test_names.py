@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.host import Host
+from tests.stacks.test_crash import kill, processes
 
 pytestmark = pytest.mark.kernel
 
@@ -70,3 +71,5 @@ def test_a_name_server_beside_the_resolver(host: Host) -> None:
     by_tcp, by_udp = stack.ok("exec", "-T", "names", "python3", "-c", BY_TCP).split()
     assert by_tcp == by_udp
     assert stack.ok("logs", "--no-log-prefix", "names").strip() == by_udp
+    kill(*processes(stack, "supervisor"))
+    assert stack.ok("exec", "-T", "names", "python3", "-c", BY_TCP).split() == [by_tcp, by_udp]
