@@ -3,7 +3,8 @@
     python -m benchmarks.network [--containers 50] [--seconds 2]
 
 Runs as root in network namespaces of its own; the machine's network is not touched. Each path is measured
-beside the same work over plain loopback, since machines differ: read the ratio.
+beside the same work over plain loopback, since machines differ: read the ratio. Where a Docker Engine can be
+run, its published ports are measured too, with the same client and server.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks.engine import engine
 from composer.model.stack import Attachment, Network
 from composer.network.endpoints import arrange, attach
 from composer.network.lifecycle import ensure_network, remove_networks
@@ -31,7 +33,7 @@ from composer.network.publish import publish, unpublish
 from composer.network.registry import LeaseRequest, leases
 from composer.network.relay import Relay
 from composer.paths import Paths
-from tests.network.conftest import Host, Space
+from tests.network.conftest import Host, Space, entered
 from tests.network.site import Site
 
 Result = TypeVar("Result")
@@ -160,13 +162,37 @@ def carrying(site: Site, seconds: float) -> None:
             running.enter_context(child(lambda listener=listener: swallow(listener)))  # type: ignore[misc]
         running.enter_context(child(lambda: asyncio.run(_relay(relayed.sockets[0], (address, 80)))))
         for what, client, _, target, port in paths:
-            family = socket.AF_INET6 if ":" in target else socket.AF_INET
-            _wait_for(client, family, (target, port))
-            speed = throughput(client.open(family), (target, port), seconds)
-            with client.inside():
-                rate = connections(lambda family=family: socket.socket(family), (target, port), seconds)  # type: ignore[misc]
-            print(f"  {what:<44}{speed:9.1f} Gbit/s {rate:9.0f} connections/s")
+            one_path(what, client, (target, port), seconds)
     free(relayed)
+    carried_by_docker(site, other, seconds)
+
+
+def carried_by_docker(site: Site, other: Space, seconds: float) -> None:
+    with engine() as docker:
+        if docker is None:
+            print("  (no Docker Engine to compare with)")
+            return
+        pid = docker.container("-p", "8090:80")
+        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        with entered(namespace):
+            listener = socket.create_server(("0.0.0.0", 80))
+        os.close(namespace)
+        with listener, child(lambda: swallow(listener)):
+            for what, client, target in (
+                ("127.0.0.1:port", site.host, "127.0.0.1"),
+                ("[::1]:port", site.host, "::1"),
+                ("another host to port", other, "198.51.100.1"),
+            ):
+                one_path(f"{what}, Docker", client, (target, 8090), seconds)
+
+
+def one_path(what: str, client: Space, to: tuple[str, int], seconds: float) -> None:
+    family = socket.AF_INET6 if ":" in to[0] else socket.AF_INET
+    _wait_for(client, family, to)
+    speed = throughput(client.open(family), to, seconds)
+    with client.inside():
+        rate = connections(lambda: socket.socket(family), to, seconds)
+    print(f"  {what:<44}{speed:9.1f} Gbit/s {rate:9.0f} connections/s")
 
 
 async def _relay(listener: socket.socket, target: tuple[str, int]) -> None:
