@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from composer.errors import Complaint, Place, StackFileError
 from composer.model import merge, reader
 from composer.model.kinds import Misfit, nearest
-from composer.model.origins import Layer
-from composer.model.paths import Base, join
+from composer.model.origins import Layer, Origins
+from composer.model.paths import Base, join, remote
 from composer.model.tree import Document, Path, Source
 from composer.value import Value
 
@@ -110,25 +110,30 @@ def _extended(
 def _scope(reading: Reading, file: Any, scope: _Scope, environment: Mapping[str, str], path: Path) -> _Scope:
     if file is None:
         return scope
-    if "://" in str(file):
+    if not isinstance(file, str):
+        raise _wrong(scope.source.place(path, scope.document), path, "`file` must be text")
+    if remote(file):
         raise _wrong(
             scope.source.place(path, scope.document),
             path,
             "remote files cannot be extended; copy the file here",
         )
-    full = file if str(file).startswith("/") else join(scope.base.folder, file)
+    full = file if file.startswith("/") else join(scope.base.folder, file)
     if (full, id(environment)) in reading.scopes:
         known: _Scope = reading.scopes[full, id(environment)]
         return known
-    source = reading.source(full)
+    source = reading.source(full, lambda: scope.source.place(path, scope.document), path)
     inner = Base(posixpath.dirname(full), scope.base.home)
     tree: dict[str, Any] = {}
     resets: tuple[Path, ...] = ()
+    outside, reading.origins = reading.origins, Origins()
     for index, document in enumerate(source.documents):
         over = reader.plain(reading, source, index, document, environment)
+        reading.origins.add(Layer(source, index))
         tree = reader.long_form(reading, merge.merge(tree, over, reader.rules()), judged=False)
         resets = document.resets
     reading.raise_if_wrong()
+    reading.origins = outside
     reader.full_paths(tree, inner)
     services = tree.get("services")
     if not isinstance(services, dict):

@@ -563,7 +563,7 @@ FIELDS: tuple[Field, ...] = (
         ("*.driver", k.string, "The driver."),
         ("*.driver_opts", k.options, "Options of the driver."),
         ("*.external", k.boolean, "It exists already.", _BOOL),
-        ("*.labels", k.mapping, "Labels.", {"merge": "list"}),
+        ("*.labels", k.mapping, "Labels.", _PAIRS),
     ),
     *(
         row
@@ -582,7 +582,7 @@ FIELDS: tuple[Field, ...] = (
             ("*.environment", k.string, "The variable that holds it."),
             ("*.content", k.string, "The text itself."),
             ("*.external", k.boolean, "It exists already.", _BOOL),
-            ("*.labels", k.mapping, "Labels.", _warned(_SWARM)),
+            ("*.labels", k.mapping, "Labels.", _warned(_SWARM, **_PAIRS)),
             ("*.driver", k.string, "The driver.", _warned(_SWARM)),
             ("*.driver_opts", k.options, "Options of the driver.", _warned(_SWARM)),
             ("*.template_driver", k.string, "The template driver.", _warned(_SWARM)),

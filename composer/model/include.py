@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from composer.errors import Complaint, Place, StackFileError
 from composer.model import merge, reader
 from composer.model.dotenv import parse
-from composer.model.paths import Base, join
+from composer.model.paths import Base, join, remote
 from composer.model.tree import Path
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def _take_in(tree: dict[str, Any], taken: Any, section: str) -> None:
         return
     own = tree.get(section) or {}
     for name, value in taken.items():
+        if name in own and own[name] == value:
+            continue
         if name in own:
             value = merge.merge(value, own[name], reader.rules(section), (section, name))
         own[name] = value
@@ -79,12 +81,15 @@ def _included(
     base: Base,
     trail: tuple[str, ...],
 ) -> dict[str, Any]:
+    if entry is None or entry == {"path": None}:
+        reading.warn("an entry names no file", place, ("include",))
+        return {}
     details = {"path": entry} if isinstance(entry, str) else entry
     if not isinstance(details, dict) or not details.get("path"):
         raise _wrong(place, "needs a `path`")
     told = _many(details["path"], place)
     paths = [path if path.startswith("/") else join(base.folder, path) for path in told]
-    if any("://" in path for path in told):
+    if any(map(remote, told)):
         raise _wrong(place, "remote files cannot be included; copy the file next to this one")
     if paths[0] in trail:
         chain = " → ".join((*trail[trail.index(paths[0]) :], paths[0]))
@@ -92,7 +97,11 @@ def _included(
     reading.includes += 1
     if reading.includes > reader.MAX_INCLUDES:
         raise _wrong(place, f"more than {reader.MAX_INCLUDES} files are included")
-    folder = _many(details.get("project_directory") or posixpath.dirname(paths[0]), place)[0]
+    for path in paths:
+        reading.source(path, lambda: place, ("include",))
+    folder = details.get("project_directory") or posixpath.dirname(paths[0])
+    if not isinstance(folder, str):
+        raise _wrong(place, "`project_directory` must be text")
     folder = folder if folder.startswith("/") else join(base.folder, folder)
     variables = _variables(reading, details, folder, environment, base, place)
     inner = Base(folder, base.home)

@@ -6,6 +6,7 @@ argument.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from composer.model.fields import Field, Node
@@ -15,7 +16,7 @@ Path = tuple[str | int, ...]
 
 
 def merge(base: Any, over: Any, node: Node | None, path: Path = ()) -> Any:
-    """`over` laid on `base`. Mappings merge key by key, lists append, the rest is replaced."""
+    """`over` laid on `base`. Mappings merge key by key, lists append what is new, the rest is replaced."""
     rule = node.field.merge if node and node.field else "deep"
     if rule != "deep":
         return _RULES[rule](base, over, node, path)
@@ -28,8 +29,20 @@ def merge(base: Any, over: Any, node: Node | None, path: Path = ()) -> Any:
     if isinstance(base, list):
         if not isinstance(over, list):
             raise Misfit("is a list in the file before, and cannot be replaced by something else", path)
-        return base + over
+        return _union(base, over)
     return over
+
+
+def _union(base: list[Any], over: list[Any]) -> list[Any]:
+    """`base` and what `over` has that is not there yet; 1 and 1.0 differ, the order of keys is nothing."""
+    known = {json.dumps(item, sort_keys=True) for item in base}
+    found = list(base)
+    for item in over:
+        text = json.dumps(item, sort_keys=True)
+        if text not in known:
+            known.add(text)
+            found.append(item)
+    return found
 
 
 def _mappings(base: Any, over: Any, node: Node | None, path: Path) -> dict[str, Any]:
@@ -49,7 +62,7 @@ def _replace(base: Any, over: Any, node: Node | None, path: Path) -> Any:
 
 
 def _list(base: Any, over: Any, node: Node | None, path: Path) -> list[Any]:
-    return _as_list(base) + _as_list(over)
+    return _union(_as_list(base), _as_list(over))
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -110,18 +110,7 @@ def _first_steps(service: dict[str, Any]) -> None:
     assert taken is not None
     parent = {key: value for key, value in service.items() if key in taken.children and key != "volumes"}
     for index, step in enumerate(steps):
-        steps[index] = merge(_copy(parent), _unsaid(parent, step, rules), rules)
-
-
-def _unsaid(parent: Any, step: Any, node: fields.Node | None) -> Any:
-    """`step` without what its lists begin with when that is the service's own: printed steps have it."""
-    rule = node.field.merge if node and node.field else "deep"
-    if isinstance(parent, dict) and isinstance(step, dict):
-        below = {key: (node.children.get(key) or node.any) if node else None for key in step}
-        return {key: _unsaid(parent.get(key), item, below[key]) for key, item in step.items()}
-    if isinstance(parent, list) and isinstance(step, list) and rule == "deep":
-        return step[len(parent) :] if step[: len(parent)] == parent else step
-    return step
+        steps[index] = merge(_copy(parent), step, rules)
 
 
 def _copy(value: Any) -> Any:

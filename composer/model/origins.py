@@ -30,9 +30,13 @@ class Origins:
         for length in range(len(path), 0, -1):
             part = path[:length]
             found = [place for layer in reversed(self.layers) if (place := self._exact(layer, part))]
-            if found and (len(found) == 1 or not isinstance(part[-1], int)):
+            if found and (not isinstance(part[-1], int) or self._speak(part[:-1]) == 1):
                 return found[0]
         return Place(self.layers[-1].source.file) if self.layers else None
+
+    def _speak(self, path: Path) -> int:
+        """How many layers say something of `path`."""
+        return sum(self._exact(layer, path) is not None for layer in self.layers)
 
     def _exact(self, layer: Layer, path: Path) -> Place | None:
         if path[: len(layer.here)] != layer.here:

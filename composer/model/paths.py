@@ -52,6 +52,11 @@ def local(value: Any, base: Base) -> Any:
     return path if path.startswith("/") or _WINDOWS.match(path) else join(base.folder, path)
 
 
+def remote(path: str) -> bool:
+    """Whether a file is to come from elsewhere."""
+    return "://" in path or path.startswith(("git@", "github.com/"))
+
+
 def context(value: Any, base: Base) -> Any:
     """A build context: URLs and other services stay."""
     if not isinstance(value, str) or "://" in value or value.startswith(_REMOTE):

@@ -19,6 +19,7 @@ from composer.model.tree import Document, Path, Source
 MAX_COMPLAINTS = 100
 LONGEST_MESSAGE = 400
 MAX_INCLUDES = 1000
+Where = Callable[[], Place]
 Findings = Sequence[tuple[Path, str, str | None]]
 
 
@@ -66,25 +67,25 @@ class Reading:
         self.unset: set[str] = set()
         self.used: dict[str, tuple[interpolate.Variable, Mapping[str, str]]] = {}
 
-    def bytes(self, path: str) -> bytes:
-        """The content of a file; StackFileError when it cannot be had."""
+    def bytes(self, path: str, place: Where | None = None, at: Path = ()) -> bytes:
+        """The content of a file, that `place` asks for. StackFileError: it cannot be had."""
         try:
             data = self.files.read(path)
         except FileNotFoundError:
-            raise _unreadable(path, "no such file") from None
+            raise _unreadable(path, "no such file", place, at) from None
         except IsADirectoryError:
-            raise _unreadable(path, "it is a directory") from None
+            raise _unreadable(path, "it is a directory", place, at) from None
         except PermissionError:
-            raise _unreadable(path, "permission denied") from None
+            raise _unreadable(path, "permission denied", place, at) from None
         except OSError as error:
-            raise _unreadable(path, error.strerror or str(error)) from None
+            raise _unreadable(path, error.strerror or str(error), place, at) from None
         self.read_files[path] = None
         return data
 
-    def source(self, path: str) -> Source:
-        """The parsed file; each file is read once."""
+    def source(self, path: str, place: Where | None = None, at: Path = ()) -> Source:
+        """The parsed file that `place` asks for; each file is read once."""
         if path not in self.sources:
-            data = self.stdin or b"" if path == "-" else self.bytes(path)
+            data = self.stdin or b"" if path == "-" else self.bytes(path, place, at)
             self.sources[path] = Source("<stdin>" if path == "-" else path, data)
         return self.sources[path]
 
@@ -119,8 +120,10 @@ def _position(complaint: Complaint, order: dict[str, int]) -> tuple[int, int, in
     return (order.get(place.file, len(order)), place.line, place.column) if place else (len(order), 0, 0)
 
 
-def _unreadable(path: str, why: str) -> StackFileError:
-    return StackFileError([Complaint(f"cannot be read: {why}", Place(path))])
+def _unreadable(path: str, why: str, place: Where | None, at: Path) -> StackFileError:
+    if place is None:
+        return StackFileError([Complaint(f"cannot be read: {why}", Place(path))])
+    return StackFileError([Complaint(f"{path} cannot be read: {why}", place(), at)])
 
 
 def merged(

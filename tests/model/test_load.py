@@ -91,3 +91,25 @@ def test_all_complaints_come_together_with_their_places() -> None:
     told = {str(c.place): (c.message, c.hint) for c in caught.value.complaints}
     assert list(told) == ["/w/compose.yaml:5:16", "/w/compose.yaml:6:15", "/w/compose.yaml:7:3"]
     assert told["/w/compose.yaml:5:16"] == ("the network `fornt` is not declared", "did you mean `front`?")
+
+
+PLACES = [
+    ("services: {a: {extends: {file: no.yml, service: b}}}", "1:16: services.a.extends: /w/no.yml cannot"),
+    ("include: [no.yml]\nservices: {}", "1:11: include: /w/no.yml cannot be read: no such file"),
+    ("services: {a: {image: x, ports: ['80', 'x']}}", "1:40: services.a.ports[1]: `x`"),
+    (
+        "services: {a: {extends: {file: other.yml, service: b}}}",
+        "other.yml:1:34: services.b.ports[0]: `x`: `x` is not a port or a range of ports",
+    ),
+    (
+        "services: {a: {extends: b, image: x, env_file: [y]}, b: {env_file: z}}",
+        "1:38: services.a.env_file[0]: the env file /w/z does not exist",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), PLACES)
+def test_a_complaint_stands_where_its_cause_does(text: str, told: str) -> None:
+    with pytest.raises(StackFileError) as caught:
+        loaded(text, {}, **{"other.yml": "services: {b: {image: x, ports: ['x']}}"})
+    assert any(told in str(complaint) for complaint in caught.value.complaints), str(caught.value)
