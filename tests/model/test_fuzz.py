@@ -59,8 +59,10 @@ def test_stages_left_out(document: Any, switches: set[str]) -> None:
 
 
 SECTIONS = ("networks", "volumes", "secrets", "configs", "models")
-ELSEWHERE = {"extends", "depends_on", "links", "volumes_from", "network_mode", "ipc", "pid", "container_name"}
+APART = {"extends", "depends_on", "links", "volumes_from", "network_mode", "ipc", "pid", "container_name"}
 """Keys that name other services or rule others out."""
+APART |= {"pre_start"}
+"""A step is printed with the service's own lists, where two entries may have one target: read again, one."""
 
 
 @cache
@@ -72,7 +74,7 @@ def pool() -> tuple[dict[str, list[Any]], dict[str, Any]]:
         for document in Source(str(case.file), case.file.read_bytes()).documents:
             data = document.data or {}
             for service in filter(None, (data.get("services") or {}).values()):
-                for key in service.keys() - ELSEWHERE:
+                for key in service.keys() - APART:
                     values.setdefault(key, []).append(service[key])
             for section in SECTIONS:
                 for name, one in (data.get(section) or {}).items():
