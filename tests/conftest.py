@@ -7,8 +7,14 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.host import Host
+
+# A check of a change must not fail by chance: CI tries the same examples each time, people try new ones.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 # A shell runs commands in the background with Ctrl-C ignored, and whatever these start would ignore it, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
