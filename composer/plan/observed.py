@@ -62,6 +62,8 @@ class Container(Value):
     """The delay before the last restart by policy."""
     kill_at: int | None = None
     """Set while its stop signal works: when patience ends."""
+    patience: int = 0
+    """How long it was given by whoever last asked it to stop, in nanoseconds."""
     stopped: bool = False
     """Asked to stop, by a person or by a plan: its policy does not restart it."""
     again: bool = False

@@ -238,7 +238,7 @@ class _Planner:
         """Stop it, dependents first; once it has ended, remove it if it is to go."""
         if container.alive:
             if container.kill_at is not None:
-                self._kill(instance, container, self._patience(container.kill_at))
+                self._kill(instance, container, self._patience(container, container.kill_at))
                 return
             first = sorted(self.going.intersection(self.desired.dependents.get(instance.slot.service, ())))
             if first and not container.oneoff:
@@ -270,9 +270,9 @@ class _Planner:
         signal, hooks = service.stop_signal, service.pre_stop
         self._do(StopContainer(*about, signal=signal, grace=grace, hooks=hooks, again=again))
 
-    def _patience(self, kill_at: int) -> int:
-        """A later wish with a shorter timeout makes an end of waiting."""
-        if self.options.timeout is None:
+    def _patience(self, container: Container, kill_at: int) -> int:
+        """A later wish with a shorter timeout makes an end of waiting; what this wish stopped has its own."""
+        if self.options.timeout is None or kill_at - container.patience >= self.options.since:
             return kill_at
         return min(kill_at, self.options.since + self.options.timeout)
 

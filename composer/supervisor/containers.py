@@ -207,7 +207,7 @@ class Containers:
             except ComposerError as error:
                 self.core.notice(str(error))
         grace = live.grace if action.grace is None else action.grace
-        live.change(kill_at=time.time_ns() + grace)
+        live.change(kill_at=time.time_ns() + grace, patience=grace)
         if live.plan.state == "paused":
             self.core.inside.pause(live, thaw=True)
         await self.core.inside.signal(live, process.signal_number(action.signal or live.stop_signal))
@@ -216,7 +216,7 @@ class Containers:
         live = self.core.live(name)
         if live.plan.stopped and live.plan.kill_at is not None:
             live.reason = (
-                f"killed: it did not end within {live.grace / 1e9:g} s of {live.stop_signal}; "
+                f"killed: it did not end within {live.plan.patience / 1e9:g} s of {live.stop_signal}; "
                 "`init: true` or another `stop_signal` may help"
             )
         await self.core.inside.signal(live, signal.SIGKILL)

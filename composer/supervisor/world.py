@@ -120,7 +120,8 @@ def row(live: Live) -> ContainerRow:
 
 
 PLAN_FIELDS = (
-    "networks", "volumes", "begun_at", "oom", "tries", "backoff", "kill_at", "stopped", "again", "hooks",
+    "networks", "volumes", "begun_at", "oom", "tries", "backoff", "kill_at", "patience", "stopped",
+    "again", "hooks",
 )  # fmt: skip
 
 
@@ -150,7 +151,7 @@ def health_of(kept: dict[str, Any] | None) -> Health | None:
 def live_of(row: ContainerRow) -> Live:
     """The inverse of `row`."""
     kept = row["plan"]
-    more: Any = {name: tuple(v) if isinstance(v := kept[name], list) else v for name in PLAN_FIELDS}
+    more: Any = {n: tuple(v) if isinstance(v := kept[n], list) else v for n in PLAN_FIELDS if n in kept}
     plan = Container(
         slot=Slot(row["service"], row["number"]),
         name=row["name"],

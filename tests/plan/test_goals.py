@@ -138,9 +138,18 @@ def test_stopping_takes_time_and_patience() -> None:
 
 def test_a_later_wish_with_less_patience_ends_the_waiting() -> None:
     """A second Ctrl-C: what is stopping for seven more is killed at once."""
-    want = desired(service("web", stop_grace_period=7))
-    stopping = changed(settled(want), "web-1", kill_at=NOW + 7, stopped=True)
+    want = desired(service("web", stop_grace_period=NOW))
+    stopping = changed(settled(want), "web-1", kill_at=NOW + 7, patience=NOW, stopped=True)
     assert now(want, stopping, options("stop", timeout=0), NOW) == "web-1 kill: did not stop in time"
+
+
+def test_every_container_has_the_whole_timeout() -> None:
+    """A dependency is asked to stop late in a wish: its patience counts from then, not from the wish."""
+    want = desired(service("web", "db"), service("db"))
+    world = changed(settled(want), "web-1", state="exited", finished_at=NOW + 5, stopped=True)
+    stopping = changed(world, "db-1", kill_at=NOW + 9, patience=4, stopped=True)
+    found = step(want, stopping, options("stop", timeout=4), NOW + 5)
+    assert (found.actions, found.wake_at) == ((), NOW + 9)
 
 
 def test_start_begins_what_is_there_in_order() -> None:
