@@ -21,7 +21,7 @@ from composer.keeper.client import Keeper, KeeperGoneError
 from composer.keeper.launch import address, launch
 from composer.keeper.wire import Message
 from composer.runtime import cgroup
-from tests.leaks import left_behind
+from tests.leaks import ends, left_behind
 
 SUPERVISOR = """
 import os, socket
@@ -32,6 +32,18 @@ while True:
     client.close()
 """
 DEADLINE = 30.0
+
+
+def await_end(group: cgroup.Group) -> None:
+    """A container that was given up while it was made ends by itself, a moment after its keeper."""
+    for directory in group.directories:
+        for folder, _, _ in os.walk(directory):
+            try:
+                pids = (Path(folder) / "cgroup.procs").read_text().split()
+            except OSError:
+                continue
+            for pid in map(int, pids):
+                assert ends(pid), f"process {pid} does not end"
 
 
 class Corner:
@@ -141,6 +153,7 @@ class Corner:
             client.close()
         gone(self.run / "life")
         group = cgroup.open(f"/{self.root.name}")
+        await_end(group)
         if group.exists():
             group.remove()
         found = left_behind([self.root.name])
