@@ -137,7 +137,9 @@ def read_record(paths: StackPaths) -> Record:
 def settle(record: Record, at: int) -> None:
     """Mark as ended what ended with its keeper or with the machine. `at`: when it was last seen, in ns."""
     for row in record["containers"]:
-        if row["state"] in ("running", "paused", "restarting"):
+        if row["state"] == "restarting":
+            row["state"] = "exited"
+        elif row["state"] in ("running", "paused"):
             row["state"], row["exit_code"], row["pid"] = "exited", LOST, 0
             row["health"], row["finished_at"] = "", at
             row["reason"] = row["reason"] or "its keeper or the machine went down"

@@ -32,7 +32,7 @@ def run(context: Context, *, all: bool, filter: list[str], format: str, quiet: b
         as_json(record)
         for record in stacks(context.paths)
         if record["containers"]
-        and (all or any(row["state"] == "running" for row in record["containers"]))
+        and (all or any(row["state"] in ("running", "restarting") for row in record["containers"]))
         and (not names or any(name in record["stack"] for name in names))
     ]
     if quiet:

@@ -25,6 +25,7 @@ from composer.model.stack import Service, Stack
 from composer.network.netlink import NetlinkError
 from composer.paths import Paths, StackPaths
 from composer.plan.options import Desired
+from composer.plan.restart import next_restart
 from composer.record import Record, boot_id, empty, settle, stored_record, write_record
 from composer.supervisor.containers import Containers
 from composer.supervisor.desires import digests, network_digests
@@ -242,8 +243,10 @@ class Core:
 
     @property
     def idle(self) -> bool:
-        """Nothing runs and nobody wants anything: no process of ours has a reason to be."""
-        running = any(live.plan.alive or live.pid for live in self.world.containers.values())
+        """Nothing runs, nothing is about to be restarted, and nobody wants anything."""
+        running = any(
+            live.plan.alive or live.pid or next_restart(live.plan) for live in self.world.containers.values()
+        )
         waiting = self.loop.operation is not None or self.loop.queue or self.loop.busy
         return not running and not waiting
 

@@ -11,6 +11,7 @@ from typing import Any
 from composer.model.stack import FrozenMap, RestartPolicy
 from composer.plan.health import Health, Result
 from composer.plan.observed import Container, ImageState, NetworkState, Observed, Slot, Subject, VolumeState
+from composer.plan.restart import next_restart
 from composer.record import ContainerRow, NetworkRow, PortRow
 
 
@@ -96,7 +97,7 @@ def row(live: Live) -> ContainerRow:
         service=plan.slot.service,
         number=plan.slot.number,
         oneoff=plan.oneoff,
-        state=plan.state,
+        state="restarting" if next_restart(plan) else plan.state,
         health=plan.health.status if plan.health and plan.alive else "",
         exit_code=plan.exit_code,
         reason=live.reason,
@@ -156,7 +157,7 @@ def live_of(row: ContainerRow) -> Live:
         slot=Slot(row["service"], row["number"]),
         name=row["name"],
         id=row["id"],
-        state=row["state"],  # type: ignore[arg-type]
+        state="exited" if row["state"] == "restarting" else row["state"],  # type: ignore[arg-type]
         digests=FrozenMap(kept["digests"]),
         image=row["image"],
         image_id=row["image_id"],
