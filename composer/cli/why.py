@@ -146,7 +146,8 @@ def inspect(row: ContainerRow) -> Finding:
         details = (row["reason"],) if row["reason"] else ()
         code = row["exit_code"]
         text = f"{name} could not be started ({code})" if code else f"{name} was never started"
-        return Finding("bad", text, details, (f"`composer up {row['service']}` says what is wrong",), row)
+        advised = () if details else (f"`composer up {row['service']}` says what is wrong",)
+        return Finding("bad", text, details, advised, row)
     ended = f"{name}: {words.status(row).lower()}"
     if row["plan"]["stopped"] and not row["reason"].startswith("killed"):
         return Finding(

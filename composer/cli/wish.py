@@ -187,8 +187,13 @@ def report(answer: Mapping[str, Any]) -> int:
         print(f"note: {notice}", file=sys.stderr)
     failures = answer.get("failures") or []
     if failures:
-        raise Failed("\n".join(f"{name}: {reason}" for name, reason in failures))
+        raise Failed("\n".join(said(name, reason) for name, reason in failures))
     return 0
+
+
+def said(name: str, reason: str) -> str:
+    """One line; a reason that begins with its subject needs no other."""
+    return reason if reason.startswith(name) else f"{name}: {reason}"
 
 
 def nanoseconds(text: str, flag: str) -> int | None:

@@ -113,10 +113,11 @@ class Containers:
         try:
             await self._launch(live, service)
         except RuntimeStepError as error:
-            await self.give_up(live, exit_code_of(error))
-            raise explained(error, live) from error
-        except ComposerError:
-            await self.give_up(live, NOT_STARTED)
+            told = explained(error, live)
+            await self.give_up(live, exit_code_of(error), str(told))
+            raise told from error
+        except ComposerError as error:
+            await self.give_up(live, NOT_STARTED, str(error))
             raise
         finally:
             live.starting = False
@@ -182,8 +183,9 @@ class Containers:
         await core.net.open(live)
         await core.keeper.call("start", id=live.plan.id)
 
-    async def give_up(self, live: Live, code: int) -> None:
+    async def give_up(self, live: Live, code: int, reason: str) -> None:
         """A start failed: whatever exists of it goes."""
+        live.reason = reason
         self.core.net.forget(live)
         live.pid, live.parked = 0, None
         try:
