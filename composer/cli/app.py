@@ -100,14 +100,15 @@ def table(entry: Entry) -> Verb:
 def invoke(path: tuple[str, ...], options: dict[str, Any], values: dict[str, Any]) -> int:
     entry = VERBS[path]
     run = getattr(import_module(entry.module), f"run_{entry.part}" if entry.part else "run")
-    code: int = run(make_context(options), **values)
+    code: int = run(make_context(options, values.get("service") or []), **values)
     return code
 
 
-def make_context(options: dict[str, Any]) -> Context:
+def make_context(options: dict[str, Any], service: str | list[str]) -> Context:
     from composer.cli.context import Context
 
-    return Context(with_environment(options, os.environ))
+    named = [service] if isinstance(service, str) else service
+    return Context(with_environment(options, os.environ), named)
 
 
 def with_environment(options: dict[str, Any], environment: MutableMapping[str, str]) -> dict[str, Any]:

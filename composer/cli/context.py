@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +18,23 @@ if TYPE_CHECKING:
 class Context:
     """Lazy: a verb pays only for what it touches."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any], named: Sequence[str] = ()) -> None:
+        """`named`: the services that the command is about."""
         self.options = options
+        self.named = named
         self.paths = Paths.here()
         self.environment = dict(os.environ)
 
     @cached_property
     def project(self) -> Project:
-        """The loaded stack files. Raises StackFileError with every complaint."""
+        """The loaded stack files; services that the command names are active. Raises StackFileError."""
         from composer.cli.project import load_project
 
-        return load_project(self.options, self.environment, self.paths)
+        project = load_project(self.options, self.environment, self.paths)
+        absent = [name for name in self.named if name not in project.services]
+        if not absent:
+            return project
+        return load_project({**self.options, "named": absent}, self.environment, self.paths)
 
     @cached_property
     def stack_name(self) -> str:

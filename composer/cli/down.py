@@ -29,7 +29,7 @@ VERB = Verb(
 def run(
     context: Context, *, remove_orphans: bool, rmi: str, timeout: str, volumes: bool, service: list[str]
 ) -> int:
-    if wish.exists(context) is None:
+    if wish.exists(context) is None and not (volumes and keeps_volumes(context)):
         if not context.dry_run:
             leave(context)  # an earlier `down` may have been cut short
         print(f"nothing of stack {context.stack_name} is here", file=sys.stderr)
@@ -50,6 +50,13 @@ def run(
     if not service and not context.dry_run:
         leave(context)
     return code
+
+
+def keeps_volumes(context: Context) -> bool:
+    """Whether volumes of the stack have outlived its containers."""
+    from composer.volumes.store import VolumeStore
+
+    return any(volume.owner == context.stack_name for volume in VolumeStore(context.paths).list())
 
 
 def readable(context: Context) -> bool:

@@ -32,7 +32,7 @@ VOLATILE = frozenset(("_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "RANDOM
 """Variables that differ from command to command. A stack file that uses one is loaded anew each time."""
 MOST_KEPT = 50
 FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
-INPUT_OPTIONS = ("file", "project_name", "project_directory", "profile", "env_file", "all_resources")
+INPUT_OPTIONS = ("file", "project_name", "project_directory", "profile", "env_file", "all_resources", "named")
 
 
 class Project:
@@ -213,7 +213,10 @@ def find(options: Mapping[str, Any], environment: Mapping[str, str], files: Disk
         profile=options.get("profile") or (),
         env_file=options.get("env_file") or (),
     )
-    return found.replace(request=found.request.replace(all_resources=bool(options.get("all_resources"))))
+    request = found.request.replace(
+        all_resources=bool(options.get("all_resources")), named=tuple(options.get("named") or ())
+    )
+    return found.replace(request=request)
 
 
 def load_files(options: Mapping[str, Any], environment: Mapping[str, str], files: DiskFiles) -> Loaded:

@@ -39,6 +39,9 @@ class Request(Value):
     environment: Mapping[str, str] = NOTHING
     env_files: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+    """Only these, and what they depend on; empty: all."""
+    named: tuple[str, ...] = ()
+    """Services that a command is about: they bring their profiles."""
     all_resources: bool = False
     no_interpolate: bool = False
     no_normalize: bool = False
@@ -208,7 +211,7 @@ def finish(
     services: dict[str, Any] = config["services"]
     for unknown in (one for one in request.services if one not in services):
         reading.complain(f"there is no service `{unknown}`", None, (), nearest(unknown, services))
-    enabled = profiles.active(services, request.profiles, request.services)
+    enabled = profiles.active(services, request.profiles, (*request.services, *request.named))
     if reading.switches.consistency:
         for path, message, hint in check.check(config, enabled):
             wrong(path, message, hint)

@@ -1,0 +1,76 @@
+"""What people who come from Docker Compose do without thinking about it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.host import Host, Stack
+
+pytestmark = pytest.mark.kernel
+
+
+def test_a_crash_loop_goes_on_though_nothing_else_runs(host: Host) -> None:
+    """Its delay doubles, and soon is longer than an idle supervisor stays. Meanwhile it is `restarting`."""
+    stack = host.stack("""
+        services:
+          loop: {image: host, command: [sh, -c, exit 3], restart: always}
+    """)
+    stack.ok("up", "-d")
+    await_deaths(stack, 6)
+    (row,) = stack.ps().values()
+    assert (row["State"], row["ExitCode"]) == ("restarting", 3)
+    assert row["Status"].startswith("Restarting (3) ")
+    assert "restarting(1)" in stack.ok("ls")
+    await_deaths(stack, 7)
+    stack.ok("stop")
+    assert [row["State"] for row in stack.ps().values()] == ["exited"]
+
+
+def await_deaths(stack: Stack, number: int) -> None:
+    """Asks the file of events, not the supervisor, which would stay for who asks."""
+    until = time.monotonic() + 60
+    while stack.ok("events", "--since", "10m", "--until", "0s").count(" die ") < number:
+        assert time.monotonic() < until, "it is not restarted any more"
+
+
+def test_a_service_that_is_named_brings_its_profiles(host: Host) -> None:
+    stack = host.stack("""
+        services:
+          web: {image: host, command: [sleep, "1000"], init: true}
+          debug: {image: host, command: [sleep, "1000"], init: true, profiles: [tools]}
+    """)
+    stack.ok("up", "-d")
+    assert list(stack.ps()) == [f"{stack.name}-web-1"]
+    assert stack.ok("run", "--rm", "-T", "debug", "echo", "ran") == "ran\n"
+    stack.ok("up", "-d", "debug")
+    assert stack.ok("exec", "-T", "debug", "echo", "hello") == "hello\n"
+    stack.ok("up", "-d")
+    assert {row["State"] for row in stack.ps().values()} == {"running"}
+    assert len(stack.ps()) == 2
+    stack.ok("stop", "debug")
+    refused = stack("up", "-d", "debgu")
+    assert (refused.returncode, "no such service: debgu" in refused.stderr) == (1, True)
+
+
+def test_down_v_after_down_takes_the_volumes(host: Host) -> None:
+    stack = host.stack("""
+        services:
+          web: {image: host, command: [sleep, "1000"], init: true, volumes: ["data:/data"]}
+        volumes: {data: }
+    """)
+    stack.ok("up", "-d")
+    stack.ok("down")
+    assert stack.ok("volume", "ls", "-q") == f"{stack.name}_data\n"
+    stack.ok("down", "-v")
+    assert stack.ok("volume", "ls", "-q") == ""
+    assert "nothing of stack" in stack("down", "-v").stderr
+
+
+def test_a_failed_start_says_its_name_once_and_why_remembers(host: Host) -> None:
+    stack = host.stack("services: {web: {image: host, command: /nope}}")
+    failed = stack("up", "-d")
+    text = f"container {stack.name}-web-1 cannot run /nope: executable file not found in the container"
+    assert failed.stderr.splitlines()[-1] == f"error: {text}"
+    assert text in stack("why", "web").stdout
