@@ -33,7 +33,9 @@ def test_belongs_to_the_user(box: Box) -> None:
 def test_is_the_controlling_one(box: Box) -> None:
     """Control-C reaches the foreground job, which only a controlling terminal can do."""
     container = box.start(
-        on_terminal(box, "sh", "-c", "trap 'echo caught; exit 3' INT; echo ready; sleep 100")
+        on_terminal(
+            box, "sh", "-c", "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.05; done"
+        )
     )
     text = b""
     while b"ready" not in text:
