@@ -203,6 +203,9 @@ class Containers:
         """Run its pre_stop hooks and send its stop signal; the kill, if need be, is the plan's next step."""
         live = self.core.live(action.name)
         live.change(stopped=not action.again, again=action.again)
+        if not live.plan.alive:  # it was about to be restarted by its policy
+            self.tell_stopped(live)
+            return
         for hook in action.hooks:
             try:
                 await self.core.inside.run_hook(live, hook)
@@ -281,9 +284,7 @@ class Containers:
             state="exited", exit_code=code, finished_at=message["time"], oom=oom, kill_at=None, health=None
         )
         live.pid = 0
-        operation = self.core.loop.operation
-        if operation is not None and live.plan.stopped:
-            operation.tell({"id": f"Container {live.name}", "text": "Stopped", "state": "done"})
+        self.tell_stopped(live)
         watch = self.core.inside.watches.pop(live.name, None)
         if watch is not None:
             watch.cancel()
@@ -294,6 +295,12 @@ class Containers:
         self.core.changed(live)
         if live.remove_after:
             self.core.tasks.start_soon(self.core.oneoff.discard, live)
+
+    def tell_stopped(self, live: Live) -> None:
+        """The end of what a StopContainer began, for who waits for it."""
+        operation = self.core.loop.operation
+        if operation is not None and live.plan.stopped:
+            operation.tell({"id": f"Container {live.name}", "text": "Stopped", "state": "done"})
 
     def sweep(self, live: Live) -> None:
         """Its cgroup goes with it."""

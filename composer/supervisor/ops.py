@@ -24,7 +24,7 @@ from composer.supervisor.desires import options_of
 from composer.supervisor.faults import NOT_STARTED
 from composer.supervisor.forecast import told
 from composer.supervisor.loop import Operation
-from composer.supervisor.words import progress
+from composer.supervisor.words import LASTING, progress
 from composer.supervisor.world import Live
 
 Readiness = Literal["ready", "failed", "pending"]
@@ -62,9 +62,8 @@ class Ops:
         arrived = anyio.Event()
 
         def report(action: Action, phase: str, text: str) -> None:
-            nonlocal arrived
-            frames.append(progress(action, phase, text))
-            arrived.set()
+            if phase != "done" or not isinstance(action, LASTING):
+                tell(progress(action, phase, text))
 
         def tell(frame: dict[str, Any]) -> None:
             frames.append(frame)

@@ -42,12 +42,12 @@ DOING: Mapping[type[Action], tuple[str, str]] = {
     RestartContainer: ("Restarting", "Restarted"),
     RunSteps: ("Preparing", "Prepared"),
     RunHooks: ("Running hooks", "Started"),
-    StopContainer: ("Stopping", "Stopping"),
+    StopContainer: ("Stopping", "Stopped"),
     KillContainer: ("Killing", "Killed"),
     RemoveContainer: ("Removing", "Removed"),
 }
 LASTING = (StopContainer,)
-"""Actions whose end is an event that comes later."""
+"""Actions whose end is an event: it is told when it comes."""
 
 
 def name(action: Action) -> str:
@@ -66,7 +66,7 @@ def progress(action: Action, phase: str, text: str) -> dict[str, Any]:
     doing, done = DOING[type(action)]
     if phase == "failed":
         return {"id": name(action), "text": "Error", "state": "error", "detail": text}
-    finished = phase == "done" and not isinstance(action, LASTING)
+    finished = phase == "done"
     return {
         "id": name(action),
         "text": done if finished else doing,

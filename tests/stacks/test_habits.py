@@ -24,7 +24,8 @@ def test_a_crash_loop_goes_on_though_nothing_else_runs(host: Host) -> None:
     assert row["Status"].startswith("Restarting (3) ")
     assert "restarting(1)" in stack.ok("ls")
     await_deaths(stack, 7)
-    stack.ok("stop")
+    stopped = stack("stop")
+    assert stopped.stderr.splitlines()[-1] == f" Container {stack.name}-loop-1  Stopped"
     assert [row["State"] for row in stack.ps().values()] == ["exited"]
 
 
