@@ -68,7 +68,7 @@ class Foreground:
         return self.ended()
 
     def apply(self, supervisor: Supervisor, options: dict[str, Any]) -> None:
-        """Send the wish; its progress is shown until the first container has started."""
+        """Send the wish; its progress is shown until the first container is about to speak."""
         context = self.context
         ways = context.options
         shown = display(ways["progress"], title="Running", ansi=ways["ansi"])
@@ -77,10 +77,11 @@ class Foreground:
         def until_started(frame: dict[str, Any]) -> None:
             if self.started.is_set():
                 return
-            heard(frame)
-            if (frame.get("progress") or {}).get("text") == "Started":
+            if (frame.get("progress") or {}).get("text") == "Starting":
                 shown.close()
                 self.started.set()
+            else:
+                heard(frame)
 
         try:
             answer = wish.with_stack(
@@ -183,7 +184,11 @@ class Foreground:
         services = {f"{stack}-{service}": service for service in self.services}
         chosen = [name for name in names if name.rpartition("-")[0] in services or name in self.own_names()]
         plain = self.flags["no_log_prefix"]
-        labels = prefixes(chosen, stack, self.context.colour and not self.flags["no_color"])
+        rows = read_record(self.context.stack_paths)["containers"]
+        silent = [
+            row["name"] for row in rows if row["service"] in self.services and row["name"] not in chosen
+        ]
+        labels = prefixes(chosen + silent, stack, self.context.colour and not self.flags["no_color"])
         return [
             Source(str(self.context.stack_paths.log(name)), b"" if plain else labels[name]) for name in chosen
         ]

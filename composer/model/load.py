@@ -106,7 +106,8 @@ def resolve(request: Request, files: Files, stdin: bytes | None = None) -> Resol
     )
     reading = Reading(files, stdin, switches, request.environment.get("HOME", ""))
     if not request.files:
-        raise StackFileError([Complaint("no stack file was given")])
+        hint = "go to a folder with a compose.yaml, or name a file with -f"
+        raise StackFileError([Complaint("there is no stack file in this folder or above", hint=hint)])
     told_by = env_file_variables(reading, request)
     environment = {**{name: value for name, (value, _) in told_by.items()}, **request.environment}
     name, given = project_name(reading, request, environment)
