@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Mapping
 from functools import partial
+from signal import SIGKILL
 from typing import Any, Literal
 
 import anyio
 
+from composer.bundle.process import signal_number
 from composer.errors import ComposerError, NotFoundError
 from composer.model.stack import Attachment, FrozenMap, Stack
 from composer.plan.actions import Action
@@ -236,8 +238,13 @@ class Ops:
         return {}
 
     async def signal(self, request: Request) -> dict[str, Any]:
+        """What is killed, or sent its stop signal, by a person stays down, as with Docker."""
+        number = int(request.fields["signo"])
         for name in request.fields.get("containers") or ():
-            await self.core.inside.signal(self.core.live(name), int(request.fields["signo"]))
+            live = self.core.live(name)
+            if number in (SIGKILL, signal_number(live.stop_signal)):
+                live.change(stopped=True)
+            await self.core.inside.signal(live, number)
         return {}
 
     async def pause(self, request: Request) -> dict[str, Any]:

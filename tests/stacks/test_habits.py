@@ -75,3 +75,17 @@ def test_a_failed_start_says_its_name_once_and_why_remembers(host: Host) -> None
     text = f"container {stack.name}-web-1 cannot run /nope: executable file not found in the container"
     assert failed.stderr.splitlines()[-1] == f"error: {text}"
     assert text in stack("why", "web").stdout
+
+
+def test_what_a_person_kills_stays_down(host: Host) -> None:
+    stack = host.stack("""
+        services:
+          web: {image: host, command: [sleep, "1000"], restart: always}
+    """)
+    stack.ok("up", "-d")
+    stack.ok("kill", "web")
+    assert stack("logs", "-f", "web").returncode == 0
+    assert [row["State"] for row in stack.ps().values()] == ["exited"]
+    assert "as it was asked to" in stack("why", "web").stdout
+    stack.ok("start", "web")
+    assert [row["State"] for row in stack.ps().values()] == ["running"]
