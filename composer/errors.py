@@ -5,6 +5,8 @@
     ├── UsageError                 exit code 2: options or arguments that make no sense together
     ├── ConflictError              the host says no: a port, name, address, or another stack is in the way
     ├── NotFoundError              something named does not exist
+    ├── FailedError                a wish could not be fulfilled: (container, reason) for each
+    ├── LateError                  what was waited for did not come in time
     ├── ImageError                 an image, a registry or a build
     │   └── RegistryError          carries the HTTP status and, for 429, when to try again
     ├── RuntimeStepError           a step of making or entering a container failed: step, errno, path
@@ -15,6 +17,8 @@ sentence without a final full stop; `hint` says what to do.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from composer.value import Value
 
@@ -84,6 +88,23 @@ class ConflictError(ComposerError):
 
 class NotFoundError(ComposerError):
     """A thing that was named does not exist."""
+
+
+class FailedError(ComposerError):
+    """What was wished for could not be done. `failures`: what it is about, and why, one by one."""
+
+    def __init__(self, failures: Iterable[tuple[str, str]]) -> None:
+        self.failures = tuple(failures)
+        super().__init__("\n".join(_said(name, reason) for name, reason in self.failures))
+
+
+def _said(name: str, reason: str) -> str:
+    """One line; a reason that begins with its subject needs no other."""
+    return reason if reason.startswith(name) else f"{name}: {reason}"
+
+
+class LateError(ComposerError):
+    """What was waited for did not come in time."""
 
 
 class ImageError(ComposerError):

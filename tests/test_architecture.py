@@ -30,9 +30,11 @@ ALLOWED: dict[str, set[str]] = {
     "volumes": {"model"},
     "build": {"images", "bundle", "runtime", "keeper", "model"},
     "supervisor": BELOW,
-    "cli": BELOW | {"supervisor"},
+    "api": BELOW | {"supervisor"},
+    "cli": BELOW | {"supervisor", "api"},
+    "testing": {"api"},
     "__main__": {"cli"},
-    "__init__": set(),
+    "__init__": {"api"},
     **dict.fromkeys(LEAVES, LEAVES),
 }
 NO_LEAVES = {"runtime", "keeper"}

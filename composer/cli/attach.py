@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+from composer.api.client import Supervisor, failure
+from composer.api.select import container
 from composer.cli import common, terminal
-from composer.cli.client import Supervisor, failure
 from composer.cli.context import Context
 from composer.cli.exec import FORWARDED, forward
 from composer.cli.grammar import Flag, Verb
 from composer.cli.joined import RawLog, join
-from composer.cli.select import container
 from composer.errors import ComposerError
 
 VERB = Verb(

@@ -55,7 +55,7 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
     from composer.build.builder import Builder
     from composer.build.request import requests
 
-    wish.check_services(context, service)
+    context.check_services(service)
     stack = context.project.stack
     names = selected(stack.services, service, flags["with_dependencies"])
     images = {name: one.image or f"{stack.name}-{name}" for name, one in stack.services.items()}

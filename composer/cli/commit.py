@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+from composer.api.client import Supervisor
+from composer.api.select import container
 from composer.cli import common
-from composer.cli.client import Supervisor
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
-from composer.cli.select import container
 from composer.errors import ComposerError
 from composer.images.store import Store
 from composer.record import ContainerRow

@@ -95,7 +95,7 @@ def answer(
     context: Context, services: list[str], flags: Mapping[str, Any]
 ) -> tuple[str, tuple[Complaint, ...]]:
     """The text to print, and warnings. Raises StackFileError."""
-    from composer.cli.project import DiskFiles, find, stdin_of
+    from composer.api.project import DiskFiles, find, stdin_of
 
     views = [name for name in (*LISTS, "variables") if flags[name]]
     if len(views) > 1:

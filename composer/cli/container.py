@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from composer.api.times import nanoseconds
 from composer.cli import exec as exec_
 from composer.cli import logs, single
 from composer.cli.context import Context
@@ -185,7 +186,7 @@ def run_run(
 
 
 def foreground(context: Context, name: str, flags: dict[str, Any]) -> int:
-    from composer.cli.client import Supervisor
+    from composer.api.client import Supervisor
     from composer.cli.run import begin
 
     with Supervisor.start(context.stack_paths) as supervisor:
@@ -299,7 +300,7 @@ def run_stop(context: Context, *, time: str, container: list[str]) -> int:
     from composer.cli import wish
 
     for name in container:
-        options = {"goal": "stop", "timeout": wish.nanoseconds(time, "--time")}
+        options = {"goal": "stop", "timeout": nanoseconds(time, "--time")}
         wish.carry_out(own(context, name), options, title="Stopping", start=False, files=False)
     return 0
 

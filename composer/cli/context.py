@@ -1,58 +1,15 @@
-"""What every verb is given: global options, the host's paths, the terminal, the stack when it asks."""
+"""What every verb is given: what the command is about, and what only a command line has."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
-from composer.paths import Paths, StackPaths
-
-if TYPE_CHECKING:
-    from composer.cli.project import Project
-    from composer.record import Record
+from composer.api import context
 
 
-class Context:
+class Context(context.Context):
     """Lazy: a verb pays only for what it touches."""
-
-    def __init__(self, options: dict[str, Any], named: Sequence[str] = ()) -> None:
-        """`named`: the services that the command is about."""
-        self.options = options
-        self.named = named
-        self.paths = Paths.here()
-        self.environment = dict(os.environ)
-
-    @cached_property
-    def project(self) -> Project:
-        """The loaded stack files; services that the command names are active. Raises StackFileError."""
-        from composer.cli.project import load_project
-
-        project = load_project(self.options, self.environment, self.paths)
-        absent = [name for name in self.named if name not in project.services]
-        if not absent:
-            return project
-        return load_project({**self.options, "named": absent}, self.environment, self.paths)
-
-    @cached_property
-    def stack_name(self) -> str:
-        """The stack's name; files are read only when neither -p nor the environment says it."""
-        from composer.cli.project import given_name
-
-        return given_name(self.options, self.environment) or self.project.name
-
-    @property
-    def stack_paths(self) -> StackPaths:
-        return self.paths.stack(self.stack_name)
-
-    @cached_property
-    def record(self) -> Record:
-        """What is known on disk about the stack's containers; empty when it was never up."""
-        from composer.record import read_record
-
-        return read_record(self.stack_paths)
 
     @cached_property
     def colour(self) -> bool:

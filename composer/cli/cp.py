@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from composer.cli import common, files, wish
+from composer.api import files
+from composer.api.files import Copier, Place
+from composer.api.roots import root_of
+from composer.cli import common, wish
 from composer.cli.context import Context
-from composer.cli.files import Copier, Place
 from composer.cli.grammar import Flag, Positional, Verb
-from composer.cli.roots import root_of
 from composer.errors import NotFoundError, UsageError
 from composer.record import ContainerRow
 
@@ -84,7 +85,7 @@ def chosen(context: Context, service: str, index: int | None, *, all: bool) -> S
         if row["service"] == service and (all or not row["oneoff"]) and index in (None, 0, row["number"])
     ]
     if not rows:
-        wish.check_services(context, [service])
+        context.check_services([service])
         number = f" number {index}" if index else ""
         raise NotFoundError(f"service {service} has no container{number}", hint="`composer up` makes them")
     return rows

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from composer.cli import common, wish
-from composer.cli.client import Supervisor
+from composer.api.client import Supervisor
+from composer.api.times import moment
+from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
-from composer.cli.logs import moment
 from composer.errors import PeerLostError
 
 VERB = Verb(
@@ -38,7 +38,7 @@ Event = dict[str, Any]
 
 def run(context: Context, *, json: bool, since: str, until: str, service: list[str]) -> int:
     if service:
-        wish.check_services(context, service)
+        context.check_services(service)
     begin, end = moment(since), moment(until)
     seen = 0
     supervisor = Supervisor.connect(context.stack_paths) if end is None or end > time.time_ns() else None

@@ -7,11 +7,11 @@ import signal
 import sys
 from typing import Any
 
+from composer.api.client import Supervisor, failure
+from composer.api.select import container
 from composer.cli import common, terminal
-from composer.cli.client import Supervisor, failure
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
-from composer.cli.select import container
 from composer.errors import ComposerError
 
 VERB = Verb(

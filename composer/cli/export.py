@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from composer.api.roots import own_files
+from composer.api.select import container
 from composer.cli import common
 from composer.cli.archives import written
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
-from composer.cli.roots import own_files
-from composer.cli.select import container
 from composer.cli.tarstream import pack
 
 VERB = Verb(

@@ -14,8 +14,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from composer.api.client import Supervisor
+from composer.api.times import nanoseconds
+from composer.api.wish import with_stack
 from composer.cli import wish
-from composer.cli.client import Supervisor
 from composer.cli.context import Context
 from composer.cli.logs import write
 from composer.cli.render.prefix import prefixes, short
@@ -84,7 +86,7 @@ class Foreground:
                 heard(frame)
 
         try:
-            answer = wish.with_stack(
+            answer = with_stack(
                 context,
                 supervisor,
                 "apply",
@@ -211,7 +213,7 @@ class Foreground:
         """Stop what runs; a second Ctrl-C kills it."""
         self.stopping = True
         print(text, file=sys.stderr, flush=True)
-        options = {"goal": "stop", "timeout": wish.nanoseconds(self.flags["timeout"], "--timeout")}
+        options = {"goal": "stop", "timeout": nanoseconds(self.flags["timeout"], "--timeout")}
         try:
             wish.carry_out(self.context, options, title="Stopping", start=False)
         except KeyboardInterrupt:

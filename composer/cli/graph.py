@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from composer.cli import common, wish
+from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
 from composer.cli.render import drawing
@@ -26,7 +26,7 @@ VERB = Verb(
 
 
 def run(context: Context, *, format: str, no_networks: bool, service: list[str]) -> int:
-    wish.check_services(context, service)
+    context.check_services(service)
     from composer.cli.pull import selected
 
     data = context.project.stack_data

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from composer.cli import common, wish
-from composer.cli.client import Supervisor
+from composer.api.client import Supervisor
+from composer.api.signals import number
+from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
-from composer.cli.signals import number
 
 VERB = Verb(
     "kill",
@@ -21,7 +21,7 @@ VERB = Verb(
 
 def run(context: Context, *, signal: str, remove_orphans: bool, service: list[str]) -> int:
     wanted = number(signal)
-    wish.check_services(context, service)
+    context.check_services(service)
     supervisor = Supervisor.connect(context.stack_paths)
     if supervisor is None:
         return 0

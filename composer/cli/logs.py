@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from composer.api.client import Supervisor
+from composer.api.times import moment
 from composer.cli import common
-from composer.cli.client import Supervisor
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
 from composer.cli.render.prefix import prefixes
@@ -19,10 +18,6 @@ from composer.errors import ComposerError, NotFoundError, UsageError
 from composer.logs import Source, read
 from composer.logs import follow as following
 from composer.record import ContainerRow
-
-SECOND = 1_000_000_000
-UNITS = {"ms": 10**6, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86400 * SECOND}
-RELATIVE = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 
 VERB = Verb(
     "logs",
@@ -78,7 +73,7 @@ def run(
         return 0
 
     def again() -> list[Source]:
-        context.__dict__.pop("record", None)
+        context.again()
         return sources()
 
     reading, writing = os.pipe()
@@ -127,23 +122,3 @@ def lines(text: str) -> int | None:
     if not text.isdigit():
         raise UsageError(f"--tail: {text!r} is not a number of lines", hint="a number, or all")
     return int(text)
-
-
-def moment(text: str, now: int | None = None) -> int | None:
-    """`10m` (ago), `1700000000`, or RFC 3339 (local time without a zone), in ns since the epoch."""
-    if not text:
-        return None
-    if RELATIVE.fullmatch(text):
-        parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
-        return (now or time.time_ns()) - sum(int(float(number) * UNITS[unit]) for number, unit in parts)
-    if re.fullmatch(r"\d+(\.\d{1,9})?", text):
-        whole, _, part = text.partition(".")
-        return int(whole) * SECOND + int(part.ljust(9, "0") or 0)
-    from datetime import datetime
-
-    try:
-        return int(datetime.fromisoformat(text).timestamp() * SECOND)
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is no time", hint="10m for ten minutes ago, or 2026-01-31T13:00:00Z"
-        ) from None

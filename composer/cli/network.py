@@ -288,7 +288,7 @@ def run_disconnect(context: Context, *, network: str, container: str) -> int:
 
 def switch(context: Context, network: str, container: str, **fields: Any) -> int:
     """Ask the supervisor of the container's stack."""
-    from composer.cli.client import Supervisor
+    from composer.api.client import Supervisor
     from composer.cli.container import find
 
     stack, row = find(context, container)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from composer.api.client import Supervisor
 from composer.cli import common, wish
-from composer.cli.client import Supervisor
 from composer.cli.context import Context
 from composer.cli.grammar import Verb
 from composer.errors import ComposerError
@@ -17,7 +17,7 @@ def run(context: Context, *, service: list[str]) -> int:
 
 def freeze(context: Context, services: list[str], *, thaw: bool) -> int:
     """Freeze what runs, or let what is frozen go on. Raises ComposerError when there is no such container."""
-    wish.check_services(context, services)
+    context.check_services(services)
     state = "paused" if thaw else "running"
     names = [
         row["name"]

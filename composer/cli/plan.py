@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from composer.cli import common, wish
+from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
 from composer.cli.predict import predict
@@ -40,7 +40,7 @@ def run(
     detailed_exitcode: bool,
     service: list[str],
 ) -> int:
-    wish.check_services(context, service)
+    context.check_services(service)
     flags = {
         **dict.fromkeys(OTHERS, False),
         "force_recreate": force_recreate,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from composer.api.select import container
 from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
-from composer.cli.select import container
 from composer.errors import ComposerError, UsageError
 from composer.record import PortRow
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from composer.cli import wish
-from composer.cli.client import Supervisor
+from composer.api.client import Supervisor
+from composer.api.wish import with_stack
 from composer.cli.context import Context
 
 Prediction = tuple[str, str, str]
@@ -21,7 +21,7 @@ def predict(context: Context, options: dict[str, Any]) -> list[Prediction]:
     if supervisor is None:
         return offline(context, options)
     with supervisor:
-        answer = wish.with_stack(context, supervisor, "predict", None, options=options)
+        answer = with_stack(context, supervisor, "predict", None, options=options)
     return [(subject, action, because) for subject, action, because in answer["actions"]]
 
 

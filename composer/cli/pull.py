@@ -40,7 +40,7 @@ def run(
     quiet: bool,
     service: list[str],
 ) -> int:
-    wish.check_services(context, service)
+    context.check_services(service)
     store = Store(context.paths)
     services = context.project.stack_data["services"]
     jobs: dict[str, Job] = {}

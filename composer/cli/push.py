@@ -27,7 +27,7 @@ VERB = Verb(
 def run(
     context: Context, *, ignore_push_failures: bool, include_deps: bool, quiet: bool, service: list[str]
 ) -> int:
-    wish.check_services(context, service)
+    context.check_services(service)
     store = Store(context.paths)
     services = context.project.stack_data["services"]
     references = {

@@ -9,7 +9,7 @@ import anyio
 
 from composer.cli import wish
 from composer.cli.context import Context
-from composer.errors import ComposerError
+from composer.errors import ComposerError, FailedError
 from composer.images.image import Progress
 
 TOGETHER = 4
@@ -28,22 +28,22 @@ class Job(NamedTuple):
 
 
 def carry_out(context: Context, jobs: Sequence[Job], *, title: str, quiet: bool = False) -> None:
-    """Do them all; those that can be done are, whatever becomes of the others. Raises Failed."""
-    failures: list[str] = []
+    """Do them all; those that can be done are, whatever becomes of the others. Raises FailedError."""
+    failures: list[tuple[str, str]] = []
     with wish.progress(context, title, quiet=quiet) as heard:
         anyio.run(together, jobs, heard, failures, context.options.get("parallel", -1))
     if failures:
-        raise wish.Failed("\n".join(failures))
+        raise FailedError(failures)
 
 
-async def together(jobs: Sequence[Job], heard: Heard, failures: list[str], parallel: int) -> None:
+async def together(jobs: Sequence[Job], heard: Heard, failures: list[tuple[str, str]], parallel: int) -> None:
     limit = anyio.CapacityLimiter(parallel if parallel > 0 else TOGETHER)
     async with anyio.create_task_group() as tasks:
         for job in jobs:
             tasks.start_soon(one, job, heard, failures, limit)
 
 
-async def one(job: Job, heard: Heard, failures: list[str], limit: anyio.CapacityLimiter) -> None:
+async def one(job: Job, heard: Heard, failures: list[tuple[str, str]], limit: anyio.CapacityLimiter) -> None:
     blobs: dict[str, Progress] = {}
 
     def report(update: Progress) -> None:
@@ -58,7 +58,7 @@ async def one(job: Job, heard: Heard, failures: list[str], limit: anyio.Capacity
             text, state = ("Warning", "warning") if job.optional else ("Error", "error")
             heard(wish.done(job.subject, text, state, error.message))
             if not job.optional:
-                failures.append(f"{job.subject.removeprefix('Image ')}: {error.message}")
+                failures.append((job.subject.removeprefix("Image "), error.message))
         else:
             heard(wish.done(job.subject, job.done))
 

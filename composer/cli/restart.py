@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from composer.api.times import nanoseconds
 from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
@@ -15,11 +16,11 @@ VERB = Verb(
 
 
 def run(context: Context, *, no_deps: bool, timeout: str, service: list[str]) -> int:
-    wish.check_services(context, service)
+    context.check_services(service)
     options = {
         "goal": "restart",
         "services": service,
         "no_deps": no_deps,
-        "timeout": wish.nanoseconds(timeout, "--timeout"),
+        "timeout": nanoseconds(timeout, "--timeout"),
     }
     return wish.carry_out(context, options, title="Restarting", dry_run=context.dry_run)

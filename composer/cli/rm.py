@@ -23,7 +23,7 @@ ALIVE = ("running", "paused")
 
 
 def run(context: Context, *, force: bool, stop: bool, volumes: bool, service: list[str]) -> int:
-    wish.check_services(context, service)
+    context.check_services(service)
     if stop:
         wish.carry_out(
             context,
@@ -32,7 +32,7 @@ def run(context: Context, *, force: bool, stop: bool, volumes: bool, service: li
             start=False,
             dry_run=context.dry_run,
         )
-        context.__dict__.pop("record", None)
+        context.again()
     going = [
         row["name"]
         for row in context.record["containers"]

@@ -6,8 +6,9 @@ import os
 import sys
 from typing import Any
 
+from composer.api.client import Supervisor
+from composer.api.wish import with_stack
 from composer.cli import common, terminal, wish
-from composer.cli.client import Supervisor
 from composer.cli.context import Context
 from composer.cli.exec import plainly
 from composer.cli.grammar import Flag, Positional, Verb
@@ -52,8 +53,8 @@ VERB = Verb(
 
 
 def run(context: Context, *, service: str, command: list[str], **flags: Any) -> int:
-    wish.check_identity(context)
-    wish.check_services(context, [service])
+    context.check_identity()
+    context.check_services([service])
     overrides = {"fields": overridden(context, service, command, flags), "name": flags["name"]}
     if context.dry_run:
         return wish.announce([f"Container {context.stack_name}-{service}-run"], "Starting")
@@ -114,7 +115,7 @@ def make(
 ) -> str:
     """Create the container; its name."""
     with wish.progress(context, quiet=flags["quiet"] or flags["quiet_pull"]) as heard:
-        made = wish.with_stack(
+        made = with_stack(
             context,
             supervisor,
             "run",

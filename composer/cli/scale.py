@@ -17,8 +17,8 @@ VERB = Verb(
 
 def run(context: Context, *, no_deps: bool, service: list[str]) -> int:
     wanted = up.scales(service, "scale")
-    wish.check_identity(context)
-    wish.check_services(context, list(wanted))
+    context.check_identity()
+    context.check_services(list(wanted))
     options = {
         "goal": "up",
         "services": list(wanted),

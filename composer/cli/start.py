@@ -22,6 +22,6 @@ def run(context: Context, *, boot: bool, wait: bool, wait_timeout: int | None, s
     if boot:
         # The machine has just started: as the stack was when it went down, whatever the files say now.
         return wish.carry_out(context, {"goal": "boot"}, files=False)
-    wish.check_services(context, service)
+    context.check_services(service)
     options = {"goal": "start", "services": service}
     return wish.carry_out(context, options, wait=wait, wait_timeout=wait_timeout, dry_run=context.dry_run)

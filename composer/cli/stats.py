@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from composer.cli import wish
-from composer.cli.client import Supervisor
+from composer.api.client import Supervisor
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
 from composer.cli.render.listing import listing, show
@@ -52,7 +51,7 @@ def run(
     context: Context, *, all: bool, format: str, no_stream: bool, no_trunc: bool, service: list[str]
 ) -> int:
     if service:
-        wish.check_services(context, service)
+        context.check_services(service)
     supervisor = Supervisor.connect(context.stack_paths)
     if supervisor is None:
         show(shown(context, {}, {}, service, all, no_trunc, format))
@@ -62,7 +61,7 @@ def run(
         before, pause = sample(supervisor), FIRST
         while wait(supervisor, pause):
             now, pause = sample(supervisor), LATER
-            context.__dict__.pop("record", None)
+            context.again()
             screen.draw(shown(context, before, now, service, all, no_trunc, format))
             if no_stream:
                 break

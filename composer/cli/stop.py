@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from composer.api.times import nanoseconds
 from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Verb
@@ -10,6 +11,6 @@ VERB = Verb("stop", "Stop containers; they can be started again", (common.TIMEOU
 
 
 def run(context: Context, *, timeout: str, service: list[str]) -> int:
-    wish.check_services(context, service)
-    options = {"goal": "stop", "services": service, "timeout": wish.nanoseconds(timeout, "--timeout")}
+    context.check_services(service)
+    options = {"goal": "stop", "services": service, "timeout": nanoseconds(timeout, "--timeout")}
     return wish.carry_out(context, options, title="Stopping", start=False, dry_run=context.dry_run)

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable, Collection, Mapping
 from typing import BinaryIO
 
-from composer.cli.files import CREATE, DEEPEST, READ, Copier, Place, make_room, reopen
+from composer.api.files import CREATE, DEEPEST, READ, Copier, Place, make_room, reopen
 from composer.cli.terminal import write_all
 from composer.errors import ComposerError, UsageError
 from composer.syscalls import open_in_root

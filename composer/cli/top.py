@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from composer.cli import common, wish
-from composer.cli.client import Supervisor
+from composer.api.client import Supervisor
+from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Verb
 from composer.cli.render.table import table
@@ -33,7 +33,7 @@ class Process(NamedTuple):
 
 def run(context: Context, *, service: list[str]) -> int:
     if service:
-        wish.check_services(context, service)
+        context.check_services(service)
     supervisor = Supervisor.connect(context.stack_paths)
     if supervisor is None:
         return 0

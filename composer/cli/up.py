@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from composer.api.times import nanoseconds
 from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
@@ -64,8 +65,8 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
     check_flags(flags, detached)
     if not context.dry_run:
         start_early(context)
-    wish.check_identity(context)
-    wish.check_services(context, service)
+    context.check_identity()
+    context.check_services(service)
     warn(context)
     flags["remove_orphans"] = context.removes_orphans(flags["remove_orphans"])
     options = options_of(flags, service)
@@ -88,8 +89,8 @@ def start_early(context: Context) -> None:
 
     If they turn out to be wrong, it finds nothing to do and leaves again.
     """
-    from composer.cli.client import start_keeper
-    from composer.cli.project import likely_name
+    from composer.api.client import start_keeper
+    from composer.api.project import likely_name
 
     name = likely_name(context.options, context.environment)
     if name:
@@ -120,7 +121,7 @@ def options_of(flags: dict[str, Any], services: list[str]) -> dict[str, Any]:
         "services": services,
         "scale": scales(flags["scale"]),
         "pull": "" if flags["pull"] == "policy" else flags["pull"],
-        "timeout": wish.nanoseconds(flags["timeout"], "--timeout"),
+        "timeout": nanoseconds(flags["timeout"], "--timeout"),
         **{name: flags[name] for name in same},
     }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from composer.cli import down, wish
-from composer.cli.client import Supervisor
+from composer.api.client import Supervisor
+from composer.cli import down
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
 from composer.errors import ComposerError
@@ -18,7 +18,7 @@ VERB = Verb(
 
 
 def run(context: Context, *, down_project: bool, service: list[str]) -> int:
-    wish.check_services(context, service)
+    context.check_services(service)
     names = [row["name"] for row in context.record["containers"] if row["service"] in service]
     if not names:
         raise ComposerError(f"no containers for {', '.join(service)}", hint="`composer up -d` makes them")

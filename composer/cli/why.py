@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from composer.cli import common, wish
+from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
 from composer.cli.render import words
@@ -50,7 +50,7 @@ class Link(NamedTuple):
 
 
 def run(context: Context, *, lines: int, service: str) -> int:
-    wish.check_services(context, [service])
+    context.check_services([service])
     chain = list(chase(context.project.stack_data["services"], context.record["containers"], service))
     paint = painter(context.colour)
     for link in chain:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from composer.cli.context import Context
+from composer.api.context import Context
 from composer.errors import ComposerError
 from composer.record import ContainerRow
 

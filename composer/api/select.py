@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from composer.cli.context import Context
+from composer.api.context import Context
 from composer.errors import ComposerError, NotFoundError
 from composer.record import ContainerRow
 
