@@ -156,8 +156,12 @@ def _check_executable(path: str) -> None:
         raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
-def _execute(job: Launch) -> None:
+def _descriptors(job: Launch) -> None:
+    """Before the filter: profiles older than close_range(2) refuse it."""
     linux.close_range(3 + job.preserve, flags=linux.CLOSE_RANGE_CLOEXEC)
+
+
+def _execute(job: Launch) -> None:
     os.execve(find(job.process), job.process["args"], environment(job.process))
 
 
@@ -169,6 +173,7 @@ STEPS: tuple[tuple[str, Callable[[Launch], None]], ...] = (
     ("user", _user),
     ("cwd", _directory_again),
     ("no_new_privs", _no_new_privileges),
+    ("descriptors", _descriptors),
     ("seccomp", _early_filter),
     ("capabilities", _capabilities),
     ("seccomp", _late_filter),
