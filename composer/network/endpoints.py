@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import ipaddress
 import socket
 from collections.abc import Iterable, Sequence
 
@@ -135,10 +134,10 @@ def attach(
     # a published port gets its own frame back, which only a port in hairpin mode lets through.
     hairpin = sysctl.read("bridge/bridge-nf-call-iptables") == "1"
     made = [message for e in endpoints for message in _outside(e, masters[e.link], hairpin, e in guarded)]
-    index = {link.name: link.index for link in map(links.read_link, host.request(made, forgive=_NO_IPV6))}
+    bridged = [host_name(endpoint) for endpoint in endpoints if endpoint.driver == "bridge"]
+    index = dict(zip(bridged, map(links.index_of, host.request(made, forgive=_NO_IPV6)), strict=True))
     if firewall is not None and guarded:
         guard(firewall, guarded[0].stack, [(each.mac, addresses_of(each)) for each in guarded])
-    bridged = [host_name(endpoint) for endpoint in endpoints if endpoint.driver == "bridge"]
     macs = [links.add_static_mac(index[host_name(endpoint)], endpoint.mac) for endpoint in guarded]
     host.request([*macs, *map(links.set_up, bridged)])
     _configure(inside, endpoints)
@@ -198,7 +197,7 @@ def _configure(inside: Netlink, endpoints: Sequence[Endpoint]) -> None:
     quiet = [links.no_link_local(e.interface) for e in endpoints if not any(":" in a for a in e.addresses)]
     ups = [links.set_up(name) for name in ("lo", *names)]
     answers = inside.request([*quiet, *ups, *map(links.get_link, names)], forgive=_NO_IPV6)
-    index = {link.name: link.index for link in map(links.read_link, answers)}
+    index = dict(zip(names, map(links.index_of, answers), strict=True))
     requests = []
     for endpoint in endpoints:
         at = index[endpoint.interface]
@@ -236,4 +235,4 @@ def statistics(inside: Netlink) -> dict[str, links.Link]:
 
 def addresses_of(endpoint: Endpoint) -> list[str]:
     """Without prefix lengths."""
-    return [str(ipaddress.ip_interface(address).ip) for address in endpoint.addresses]
+    return [address.partition("/")[0] for address in endpoint.addresses]

@@ -255,6 +255,12 @@ def links(socket_: Netlink) -> list[Link]:
     return [read_link(answer) for answer in socket_.dump(_GETLINK, body, "listing interfaces")]
 
 
+def index_of(answer: Answer) -> int:
+    """The interface's number, from what the kernel answers to `get_link`."""
+    index: int = _IFINFO.unpack_from(answer.body)[2]
+    return index
+
+
 def read_link(answer: Answer) -> Link:
     _, _, index, flags, _ = _IFINFO.unpack_from(answer.body)
     fields = dict(attributes(answer.body[_IFINFO.size :]))
