@@ -12,7 +12,6 @@ from composer.model.stack import SECOND, Service
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GRACE = 10 * SECOND
 LARGEST_SIGNAL = 64
-DNS = 53
 
 
 def arguments(service: Service, image: Image) -> list[str]:
@@ -80,18 +79,7 @@ def stop_grace(service: Service) -> int:
     return GRACE if service.stop_grace_period is None else service.stop_grace_period
 
 
-def serves_names(service: Service, image: Image) -> bool:
-    """Whether port 53 is the container's own, as far as the service and its image say."""
-    if any(port.target == DNS for port in service.ports):
-        return True
-    for text in (*service.expose, *(image.get("ExposedPorts") or ())):
-        first, _, last = text.partition("/")[0].partition("-")
-        if first.isdecimal() and int(first) <= DNS <= int(last if last.isdecimal() else first):
-            return True
-    return False
-
-
-def marks(service: Service, image: Image, stack: str, name: str, number: int) -> dict[str, str]:
+def marks(service: Service, stack: str, name: str, number: int) -> dict[str, str]:
     """The annotations of a container: the service's own, and who it is. Raises UsageError."""
     own = {
         "composer.stack": stack,
@@ -106,6 +94,4 @@ def marks(service: Service, image: Image, stack: str, name: str, number: int) ->
         )
     if service.init:
         own["composer.init"] = "true"
-    if serves_names(service, image):
-        own["composer.dns"] = "translated"
     return {**service.annotations, **own}

@@ -20,7 +20,7 @@ def spec(stack: Stack, service: Service, place: Place, image: Image, facts: Host
         process=_process(service, place, image, facts),
         root=oci.Root(path=place.root, readonly=service.read_only),
         mounts=mounts.mounts(service, place, facts, spaces),
-        annotations=process.marks(service, image, stack.name, place.name, place.number),
+        annotations=process.marks(service, stack.name, place.name, place.number),
         linux=_linux(stack, service, place, facts, spaces),
     )
     if "uts" in spaces and not spaces["uts"]:

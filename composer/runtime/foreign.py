@@ -149,7 +149,7 @@ def _network(job: Job) -> None:
         return
     with closing(os.open(f"/proc/{job.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)) as space:
         linux.setns(space, linux.CLONE_NEWNET)
-    namespaces.send_sockets(job.line, job.spec)
+    namespaces.send_sockets(job.line)
 
 
 def _wait(job: Job) -> None:

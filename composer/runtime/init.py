@@ -37,7 +37,7 @@ def _network(job: Job) -> None:
     if "network" in job.namespaces.new:
         namespaces.loopback_up()
     if job.network_sockets:
-        namespaces.send_sockets(job.line, job.spec)
+        namespaces.send_sockets(job.line)
 
 
 def _hostname(job: Job) -> None:

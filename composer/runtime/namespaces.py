@@ -121,33 +121,32 @@ def loopback_up() -> None:
         fcntl.ioctl(control, siocsifflags, struct.pack("16sH14x", b"lo", iff_up))
 
 
-def send_sockets(line: Line, spec: Mapping[str, Any]) -> None:
+def send_sockets(line: Line) -> None:
     """From inside the network namespace to the caller."""
-    translated = (spec.get("annotations") or {}).get("composer.dns") == "translated"
-    opened = network_sockets(translated=translated)
+    opened = network_sockets()
     line.send("sockets", list(opened.values()), names=list(opened))
     for descriptor in opened.values():
         os.close(descriptor)
 
 
-def network_sockets(*, translated: bool) -> dict[str, int]:
+def network_sockets() -> dict[str, int]:
     """What others need of a network namespace without ever entering it; a socket keeps where it was opened.
 
-    `netlink` configures links and addresses; `dns-udp` and `dns-tcp` are the resolver's ends. All of 127/8 is
-    local as soon as lo is up, so nothing has to be added for the address. With `translated` port 53 is left
-    to the container: the resolver's ends get other ports, and `nfnetlink` comes for rules that lead there.
+    `netlink` configures links and addresses, `nfnetlink` rules; `dns-udp` and `dns-tcp` are the resolver's
+    ends. All of 127/8 is local as soon as lo is up, so nothing has to be added for the address. Their ports
+    are any: 53 is left to the container, and rules lead from there.
     """
     netlink_route, netlink_netfilter = 0, 12
     flags = socket.SOCK_CLOEXEC
-    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | flags, netlink_route)
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | flags)
     tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | flags)
-    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     for listener in (udp, tcp):
-        listener.bind((RESOLVER, 0 if translated else 53))
+        listener.bind((RESOLVER, 0))
     tcp.listen(128)
-    opened = {"netlink": netlink.detach(), "dns-udp": udp.detach(), "dns-tcp": tcp.detach()}
-    if translated:
-        rules = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | flags, netlink_netfilter)
-        opened["nfnetlink"] = rules.detach()
-    return opened
+    made = {
+        "netlink": socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | flags, netlink_route),
+        "nfnetlink": socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | flags, netlink_netfilter),
+        "dns-udp": udp,
+        "dns-tcp": tcp,
+    }
+    return {name: each.detach() for name, each in made.items()}

@@ -174,8 +174,7 @@ class Containers:
         try:
             if "netlink" in fds:
                 core.net.connect(live, fds.pop("netlink"), places, service)
-                if "nfnetlink" in fds:
-                    core.net.translate(fds.pop("nfnetlink"), fds["dns-udp"], fds["dns-tcp"])
+                core.net.translate(fds.pop("nfnetlink"), fds["dns-udp"], fds["dns-tcp"])
                 core.net.answer(live, service, fds.pop("dns-udp"), fds.pop("dns-tcp"))
         finally:
             for descriptor in fds.values():

@@ -28,7 +28,7 @@ from composer.network.endpoints import Endpoint, Place, arrange, attach
 from composer.network.lifecycle import ensure_network, remove_networks
 from composer.network.netlink import Netlink
 from composer.network.nft import resolver
-from composer.network.nft.apply import replace
+from composer.network.nft.apply import make
 from composer.network.nft.rules import PublishedPort
 from composer.network.registry import Lease, LeaseRequest, NetworkRecord
 from composer.paths import Paths
@@ -226,9 +226,12 @@ class Net:
     # Names.
 
     def translate(self, nfnetlink: int, udp: int, tcp: int) -> None:
-        """Port 53 is the container's own: lead its questions to where the resolver's sockets are bound."""
+        """Port 53 is the container's own: lead its questions to where the resolver's sockets are bound.
+
+        Raises NetlinkError.
+        """
         with Netlink(nfnetlink) as inside:
-            replace(inside, resolver.table(port_of(udp), port_of(tcp)))
+            make(inside, resolver.table(port_of(udp), port_of(tcp)))
 
     def answer(self, live: Live, service: Service | None, udp: int, tcp: int) -> None:
         """Answer a container's questions on sockets that are bound in its namespace."""

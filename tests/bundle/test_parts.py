@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from composer.bundle import accounts, files, limits, process, security
 from composer.bundle.inputs import Account, HostFacts
 from composer.errors import ComposerError, NotFoundError, UsageError
-from composer.model.stack import SECOND, Port, Service
+from composer.model.stack import SECOND, Service
 from composer.runtime.capabilities import NAMES
 
 PASSWD = """root:x:0:0:root:/root:/bin/sh
@@ -130,28 +130,6 @@ def test_stop_signal_and_grace_prefer_the_service() -> None:
     assert process.stop_signal(Service(name="web", stop_signal="SIGINT"), image) == 2
     assert process.stop_grace(Service(name="web")) == 10 * SECOND
     assert process.stop_grace(Service(name="web", stop_grace_period=0)) == 0
-
-
-@pytest.mark.parametrize(
-    ("fields", "exposed", "expected"),
-    [
-        ({}, (), False),
-        ({"ports": (Port(53, published="5300", protocol="udp"),)}, (), True),
-        ({"ports": (Port(5300, published="53"),)}, (), False),
-        ({"expose": ("53",)}, (), True),
-        ({"expose": ("53/udp",)}, (), True),
-        ({"expose": ("50-60/tcp",)}, (), True),
-        ({"expose": ("54-60", "5", "530")}, (), False),
-        ({}, ("80/tcp", "53/udp"), True),
-        ({}, ("-53", "x", "/53", "5\N{SUPERSCRIPT THREE}"), False),
-    ],
-)
-def test_who_serves_names(fields: dict[str, Any], exposed: tuple[str, ...], expected: bool) -> None:
-    service = Service(name="web", **fields)
-    image: dict[str, Any] = {"ExposedPorts": {text: {} for text in exposed}}
-    assert process.serves_names(service, image) == expected
-    mark = process.marks(service, image, "s", "s-web-1", 1).get("composer.dns")
-    assert mark == ("translated" if expected else None)
 
 
 def test_capabilities() -> None:

@@ -74,9 +74,9 @@ def test_the_sockets_of_its_network(corner: Corner, keeper: Keeper, runtime: str
     log = {"path": str(corner.log("c"))}
     more: dict[str, Any] = {"network_sockets": True, "runtime": runtime}
     answer = keeper.call("create", id="c", bundle=str(bundle), log=log, **more)
-    assert sorted(answer["fds"]) == ["dns-tcp", "dns-udp", "netlink", "pidfd"]
+    assert sorted(answer["fds"]) == ["dns-tcp", "dns-udp", "netlink", "nfnetlink", "pidfd"]
     with socket.socket(fileno=answer["fds"].pop("dns-udp")) as udp:
-        assert udp.getsockname() == ("127.0.0.11", 53)
+        assert udp.getsockname() [0] == "127.0.0.11"
     for fd in answer["fds"].values():
         os.close(fd)
     keeper.call("forget", id="c")

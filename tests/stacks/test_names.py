@@ -1,4 +1,4 @@
-"""A container that serves names on port 53 itself still has the stack's names."""
+"""A container that serves names on port 53 itself, and tells nobody, still has the stack's names."""
 
 from __future__ import annotations
 
@@ -58,7 +58,6 @@ def test_a_name_server_beside_the_resolver(host: Host) -> None:
           names:
             image: host
             init: true
-            expose: ["53/udp", "53"]
             command: [python3, /server.py]
             volumes: ["./server.py:/server.py:ro"]
             depends_on: [web]

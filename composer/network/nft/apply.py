@@ -40,7 +40,12 @@ def add_elements(socket: Netlink, table: Table, elements: Mapping[str, Sequence[
 def ensure(socket: Netlink, table: Table) -> None:
     """Make `table` unless there is one of its name; what that says is not looked at."""
     if not socket.request([Name(table.family, table.name).get()], forgive=(errno.ENOENT,)):
-        socket.transaction(list(_messages(table)))
+        make(socket, table)
+
+
+def make(socket: Netlink, table: Table) -> None:
+    """A table that is not there. Nothing is replaced, so nothing has to be waited for when closing."""
+    socket.transaction(list(_messages(table)))
 
 
 def delete(socket: Netlink, name: str, family: str = "inet") -> None:

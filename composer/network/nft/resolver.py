@@ -1,8 +1,9 @@
-"""Port 53 for a container that serves names itself: its questions to 127.0.0.11 go to other ports. Pure.
+"""Port 53 is the container's own: its questions to 127.0.0.11 go to other ports. Pure.
 
-The rules live in the container's own network namespace, as its loopback does. They keep no state: what goes
-to port 53 of the resolver is sent to where that listens, and what comes from there looks as if it came from
-port 53. Connection tracking, should the container have any, never sees the difference.
+A program that serves names binds port 53 of every address, which the resolver's sockets would forbid were
+they there. The rules live in the container's own network namespace, as its loopback does. They keep no state:
+what goes to port 53 of the resolver is sent to where that listens, and what comes from there looks as if it
+came from port 53. Connection tracking, should the container have any, never sees the difference.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import socket
 
 from composer.network.nft import expr
-from composer.network.nft.table import Chain, Part, Rule, Table, rule
+from composer.network.nft.table import ACCEPT, Chain, Part, Rule, Table, rule
 
 NAME = "composer-resolver"
 ADDRESS = "127.0.0.11"
@@ -21,12 +22,17 @@ _ADDRESSES = {"saddr": 12, "daddr": 16}
 _PORTS = {"sport": 0, "dport": 2}
 _CHECKSUMS = {"udp": 6, "tcp": 16}
 
+_ELSEWHERE: Part = (
+    'oifname != "lo"',
+    expr.oifname() + expr.compare(expr.encode("ifname", "lo"), equal=False),
+)
 _NOTRACK: Part = ("notrack", expr.notrack())
 
 
 def table(udp: int, tcp: int) -> Table:
     """The rules for a resolver that listens on these ports."""
     rules = (
+        rule(_ELSEWHERE, ACCEPT),
         *(_rule("udp", "daddr", "dport", PORT, udp), _rule("udp", "saddr", "sport", udp, PORT)),
         *(_rule("tcp", "daddr", "dport", PORT, tcp), _rule("tcp", "saddr", "sport", tcp, PORT)),
     )
