@@ -25,7 +25,6 @@ from composer.build.site import Missing, Site, unused_arguments
 from composer.build.stages import Stage
 from composer.build.walk import Event, Hands, State, Tell, Undone, Walk
 from composer.errors import ComposerError, ImageError
-from composer.images.builtin import BASE
 from composer.images.store import Store
 from composer.paths import Paths
 
@@ -177,9 +176,6 @@ class Builder:
         """Send the image where its names say."""
         import anyio
 
-        if self.store.get(job.done).config.get(BASE):
-            text = "this image stands on the host's own /usr: where that is missing, it does not run"
-            self.tell(Event(job.request.name, job.request.name, "warning", text))
         for name in job.request.images:
             event = Event(f"push {name}", f"pushing {name}", "start")
             self.tell(event)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from composer.build.context import Item, attributes
 from composer.build.parse import Wrong
+from composer.bundle.accounts import resolve
+from composer.errors import ComposerError
 from composer.layered import Node
 from composer.syscalls import open_in_root
 
@@ -232,6 +234,21 @@ def _transfer(source: int, target: int) -> None:
             start += sent
         at = end
     os.ftruncate(target, size)
+
+
+def owner_of(text: str, passwd: str, group: str) -> Owner:
+    """`--chown`, by the accounts of a tree: a number alone is the group's too, a name brings its own group.
+
+    Raises Wrong.
+    """
+    who, colon, which = text.partition(":")
+    try:
+        account = resolve(f"{who or '0'}:{which}" if which else who or "0", passwd, group)
+    except ComposerError as error:
+        raise Wrong(f"--chown={text}: {error.message}") from error
+    if who.isdecimal() and not (colon and which):
+        return account.uid, account.uid
+    return account.uid, account.gid
 
 
 def mode_of(text: str) -> Mode:

@@ -63,7 +63,8 @@ def write(site: Site, state: State) -> str:
             descriptor, diff_id = archived(site, layer)
             layers.append(descriptor)
             config["rootfs"]["diff_ids"].append(diff_id)
-        return write_image(store, config, layers, parse(site.request.images[0])).id
+        name = parse(site.request.images[0])
+        return write_image(store, config, layers, name, on_host=state.on_host).id
 
 
 def archived(site: Site, layer: str) -> tuple[Any, str]:
@@ -97,7 +98,8 @@ def configuration(site: Site, state: State) -> Any:
     }
     if state.author:
         found["author"] = state.author
-    if state.image_base == "host":
+    found.pop(BASE, None)  # whatever the base image claims
+    if state.on_host:
         found[BASE] = "host"
     return found
 
@@ -106,4 +108,4 @@ def _key(site: Site, state: State) -> tuple[Any, ...]:
     made = configuration(site, state)
     if not state.created:
         made = {**made, "created": "", "history": [{**step, "created": ""} for step in made["history"]]}
-    return ("image", key_of(made), state.snapshot.base_id, state.layers, site.epoch)
+    return ("image", key_of(made), state.on_host, state.snapshot.base_id, state.layers, site.epoch)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from composer.build.context import Item, Source
-from composer.build.copy import Mode, Writer, mode_of
+from composer.build.copy import Mode, Writer, mode_of, owner_of
 from composer.build.ignore import Ignore, patterns
 from composer.build.mounting import harvest, mounted
-from composer.build.parse import Wrong
 from composer.build.run import Job, Runner, account_of
 from composer.build.site import Site
 from composer.build.snapshot import Snapshot
-from composer.build.walk import CopyJob
+from composer.build.walk import CopyJob, Standing
 from composer.errors import ImageError
 from composer.images.image import RootOverlay
 from composer.images.stream import MAGIC
@@ -51,15 +50,20 @@ class Worker:
         exclude = Ignore(patterns("\n".join(job.exclude)))
         items = [i for p in job.sources for i in source.select(p, exclude, parents=job.parents)]
         items += [Item(name, data=text.encode(errors="surrogateescape")) for name, text in job.texts]
+        texts = snapshot.text("etc/passwd"), snapshot.text("etc/group")
+        owner = owner_of(job.chown, *texts) if job.chown else None
         try:
-            with mounted(snapshot, place) as root:
-                owner = owner_of(root, job.chown) if job.chown else None
-                self._write(root, job, place, items, source, owner, mode)
+            if job.link is None:
+                with mounted(snapshot, place) as root:
+                    self._write(root, job, place, items, source, owner, mode)
+                return harvest(snapshot, place)
+            (place / "upper0").mkdir()
+            self._write(place / "upper0", job, place, items, source, owner, mode)
+            return standing(place / "upper0", job.link)
         except OSError as error:
             raise ImageError(
                 f"cannot copy to {job.target}: {error.filename or ''} {error.strerror}"
             ) from error
-        return harvest(snapshot, place)
 
     def _write(
         self,
@@ -132,16 +136,14 @@ class _writing:
         self.writer.close()
 
 
-def owner_of(root: Path, text: str) -> tuple[int, int]:
-    """`--chown`: a number alone is the group's too, a name brings its own group. Raises Wrong."""
-    user, colon, group = text.partition(":")
-    try:
-        account = account_of(root, f"{user or '0'}:{group}" if group else user or "0")
-    except Exception as error:
-        raise Wrong(f"--chown={text}: {getattr(error, 'message', error)}") from error
-    if user.isdecimal() and not (colon and group):
-        return account.uid, account.uid
-    return account.uid, account.gid
+def standing(upper: Path, found: Iterable[Standing]) -> Path:
+    """Directories that the tree below has already come out of a layer as they are there."""
+    for path, mode, uid, gid in found:
+        made = upper / path.lstrip("/")
+        if made.is_dir() and not made.is_symlink():
+            os.chown(made, uid, gid)
+            made.chmod(mode)
+    return upper
 
 
 def is_archive(item: Item) -> bool:

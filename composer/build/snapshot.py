@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
+from composer.bundle.accounts import LARGEST_FILE
 from composer.images.builtin import stacked
 from composer.images.image import RootOverlay
 from composer.layered import Layered
@@ -27,6 +29,14 @@ class Snapshot(Value):
 
     def overlays(self) -> tuple[RootOverlay, ...]:
         return stacked(self.base, tuple(str(layer) for layer in reversed(self.layers)))
+
+    def text(self, path: str) -> str:
+        """A file of accounts, links followed inside the tree; "" when there is none."""
+        node = self.tree().find(path)
+        if node is None or not stat.S_ISREG(node.status.st_mode):
+            return ""
+        with open(node.places[0], "rb") as file:
+            return file.read(LARGEST_FILE).decode(errors="replace")
 
     def tree(self) -> Layered:
         return Layered((overlay.target, overlay.lowers) for overlay in self.overlays())

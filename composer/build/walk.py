@@ -6,11 +6,12 @@ walks the same stage again after somebody with hands has done so comes to its en
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from composer.build import settings
 from composer.build.cache import Done, key_of
@@ -23,6 +24,7 @@ from composer.build.parse import Instruction, Wrong, instruction
 from composer.build.snapshot import Snapshot
 from composer.build.stages import NO_BASE, PROXIES, Stage
 from composer.images.builtin import NAMES, PATH
+from composer.layered import Node
 from composer.value import Value
 
 if TYPE_CHECKING:
@@ -54,6 +56,15 @@ class Event(Value):
 Tell = Callable[[Event], None]
 
 
+class Standing(NamedTuple):
+    """A directory that the tree has already, on the way to the target of a COPY --link."""
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+
+
 class CopyJob(Value):
     """What COPY and ADD are to do. `sources` are patterns in the tree that `origin` names."""
 
@@ -70,6 +81,8 @@ class CopyJob(Value):
     """None: archives of the context, as ADD does; True: downloads too; False: nothing."""
     checksum: str = ""
     keep_git: bool = False
+    link: tuple[Standing, ...] | None = None
+    """Not None: into a layer that knows nothing of the tree but these directories."""
 
 
 class Hands(Protocol):
@@ -99,6 +112,8 @@ class State:
         self.key = key_of("base", *snapshot.identity)
         self.image_base: str = ""
         """The reference of the image at the bottom."""
+        self.on_host = False
+        """Whether the host's own /usr is below all layers."""
 
     def copy(self) -> State:
         other = object.__new__(State)
@@ -137,6 +152,7 @@ class Walk:
             return state
         state = State(self.site.snapshot(image), image.config)
         state.image_base = image.reference if image.id in NAMES else image.id
+        state.on_host = len(image.root) > 1
         if image.id == NO_BASE:
             state.process = {"Env": [f"PATH={PATH}"], "WorkingDir": "/"}  # as Docker begins an empty image
         return state
@@ -302,8 +318,34 @@ class Walk:
         )
         if job.checksum and not job.urls:
             raise Wrong("--checksum is for what ADD downloads")
-        key = key_of(self.state.key, one.word, *_facts(job), self.digest(job))
+        if one.flag("link") == "true":
+            job = self.linked(job)
+        below = self.state.key if job.link is None else ""
+        key = key_of(below, one.word, *_facts(job), self.digest(job))
         self.change(one, key, lambda hands, place: hands.copy(self.state.snapshot, job, place))
+
+    def linked(self, job: CopyJob) -> CopyJob:
+        """The same, so that its layer is good on any tree with the same directories and owners of that name.
+
+        As with BuildKit, a link of the image on the way to the target is not followed but replaced. The
+        directories on the way keep the owners and modes that they have.
+        """
+        if job.chown:
+            from composer.build.copy import owner_of
+
+            text = self.state.snapshot.text
+            job = job.replace(
+                chown="{}:{}".format(*owner_of(job.chown, text("etc/passwd"), text("etc/group")))
+            )
+        tree = self.state.snapshot.tree()
+        standing: list[Standing] = []
+        node: Node | None = tree.root
+        parts = [part for part in job.target.split("/") if part]
+        while node is not None and node.is_directory:
+            status = node.status
+            standing.append(Standing(node.path, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid))
+            node = tree.child(node, parts.pop(0)) if parts else None
+        return job.replace(link=tuple(standing))
 
     def digest(self, job: CopyJob) -> str:
         """Of all content that is copied. Of a tree that never changes it is worked out once."""
@@ -348,7 +390,7 @@ class Walk:
                 self.say(one, "error", seconds=time.monotonic() - started)
                 raise
             self.say(one, "done", seconds=time.monotonic() - started)
-        self.state.key = key
+        self.state.key = key_of(self.state.key, key)
         self.state.created = done.created
         if done.layer:
             self.state.snapshot = self.state.snapshot.on_top(cache.directory(done.layer))
@@ -384,7 +426,7 @@ METHODS: dict[str, Callable[[Walk, Instruction], None]] = {
 
 
 def _facts(job: CopyJob) -> list[Any]:
-    return [job.target, job.chown, job.chmod, job.parents, job.unpack, job.keep_git]
+    return [job.target, job.chown, job.chmod, job.parents, job.unpack, job.keep_git, job.link]
 
 
 def absent(site: Site, origin: str, pattern: str) -> Wrong:

@@ -23,6 +23,7 @@ from composer.images.image import Image, Progress
 from composer.images.intake import COMPRESSIONS, layer_type, take_layer, write_manifest
 from composer.images.layout import Layout
 from composer.images.reference import Reference, is_digest, parse
+from composer.images.store import check_portable
 from composer.images.stream import Ahead, decompressed
 from composer.images.unpacked import Unpacked
 
@@ -47,6 +48,7 @@ def save(store: Store, references: list[str], out: BinaryIO, *, oci: bool) -> No
         entry = store.entry(reference)
         if entry is None:
             raise NotFoundError(f"there is no image {reference!r}")
+        check_portable(entry, reference)
         entries.append(entry)
     (_save_oci if oci else _save_docker)(store, entries, out)
     out.write(bytes(2 * tar.BLOCK))

@@ -104,7 +104,15 @@ def add_layer(
     return layer, diff_id
 
 
-def write_image(store: Store, config: ImageConfig, layers: list[Descriptor], name: Reference | None) -> Image:
+def write_image(
+    store: Store,
+    config: ImageConfig,
+    layers: list[Descriptor],
+    name: Reference | None,
+    *,
+    on_host: bool = False,
+) -> Image:
     """Store the configuration and the manifest of an image whose layers are stored, and name it."""
     data = json.dumps(config, separators=(",", ":")).encode()
-    return store.add(write_manifest(store.layout, store.layout.write(data, formats.OCI_CONFIG), layers), name)
+    manifest = write_manifest(store.layout, store.layout.write(data, formats.OCI_CONFIG), layers)
+    return store.add(manifest, name, on_host=on_host)

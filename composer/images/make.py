@@ -12,6 +12,7 @@ from composer.images.changes import changed
 from composer.images.image import Image
 from composer.images.intake import add_layer, take_layer, write_image
 from composer.images.reference import Reference
+from composer.images.store import stands_on_host
 from composer.images.stream import CHUNK
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def commit(
         if message:
             step["comment"] = message
         config["history"] = [*(config.get("history") or []), step]
-        return write_image(store, changed(config, changes), [*manifest["layers"], layer], name)
+        layers = [*manifest["layers"], layer]
+        return write_image(store, changed(config, changes), layers, name, on_host=stands_on_host(entry))
 
 
 def _now() -> str:

@@ -4,8 +4,9 @@
 is rarely used (pull, push, save, load, prune, …) lives in modules of its own, imported when called.
 
 Index entries carry annotations: the full name (`org.opencontainers.image.ref.name`, one per entry, absent
-when another image took it), the id, the time of the pull, and the digest by which a registry knows the
-image.
+when another image took it), the id, the time of the pull, the digest by which a registry knows the image,
+and for one that was made here on our `host` that it stands on it: what came from elsewhere never does,
+whatever its configuration claims.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class Store:
         self._used(entry)
         notes = entry.get("annotations", {})
         size = manifest["config"]["size"] + sum(layer["size"] for layer in manifest["layers"])
-        root = self._root(self.unpacked.stack(diff_ids), config)
+        root = self._root(self.unpacked.stack(diff_ids), entry)
         return Image(
             id=manifest["config"]["digest"],
             reference=notes.get(REF_NAME, ""),
@@ -140,9 +141,10 @@ class Store:
         name: Reference | None,
         *,
         source: str | None = None,
+        on_host: bool = False,
         report: Report = _silent,
     ) -> Image:
-        """Name a manifest whose blobs are all in the store.
+        """Name a manifest whose blobs are all in the store. `on_host`: its layers stand on the host's /usr.
 
         An image that had the name loses it, and stays.
         """
@@ -155,6 +157,8 @@ class Store:
         entry["annotations"] = {ID: parsed["config"]["digest"], PULLED: str(int(time.time()))}
         if source is not None:
             entry["annotations"][SOURCE] = source
+        if on_host:
+            entry["annotations"][BASE] = "host"
         if name is not None and name.tag is not None:
             entry["annotations"][REF_NAME] = str(name.replace(digest=None))
         with self.layout.changing() as entries:
@@ -363,14 +367,28 @@ class Store:
     def _last_use(self, entry: Entry) -> int:
         return int(self.layout.path(entry["digest"]).stat().st_mtime)
 
-    def _root(self, layers: tuple[str, ...], config: ImageConfig) -> tuple[RootOverlay, ...]:
-        """The layers by themselves, or on that one of our own images that they were built on."""
-        on_host = config.get(BASE) == "host"
+    def _root(self, layers: tuple[str, ...], entry: Entry) -> tuple[RootOverlay, ...]:
+        """The layers by themselves, or on that one of our own images that they were built on here."""
+        on_host = stands_on_host(entry)
         if layers and not on_host:
             return (RootOverlay("/", layers),)
         base = builtin("host" if on_host else "scratch", self.paths)
         assert base is not None
         return stacked(base.root, layers)
+
+
+def stands_on_host(entry: Entry) -> bool:
+    """Whether an image was made here on the host's own /usr, which is no layer of it."""
+    return BASE in entry["annotations"]
+
+
+def check_portable(entry: Entry, name: str) -> None:
+    """Raises ImageError for an image that would run nowhere else."""
+    if stands_on_host(entry):
+        raise ImageError(
+            f"the image {name} stands on this host's own /usr, which is no layer of it: it cannot leave",
+            hint="build it `FROM` an image of a registry",
+        )
 
 
 def _by_id(entries: list[Entry], text: str) -> Entry | None:

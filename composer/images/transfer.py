@@ -24,6 +24,7 @@ from composer.images.layout import Partial, digest_of
 from composer.images.reference import Reference
 from composer.images.registries import Endpoint, Registries, read
 from composer.images.registry import TRIES, Registry, wrong_size
+from composer.images.store import check_portable
 
 if TYPE_CHECKING:
     from composer.images.documents import Descriptor, ImageConfig, Manifest
@@ -327,6 +328,7 @@ def _push(store: Store, reference: Reference, report: Report, stop: threading.Ev
     entry = store.entry(str(reference))
     if entry is None:
         raise NotFoundError(f"there is no image {reference.familiar!r}")
+    check_portable(entry, reference.familiar)
     manifest = store.manifest(entry)
     settings = read(os.environ)
     endpoint = settings.endpoints(reference)[-1]

@@ -11,7 +11,7 @@ import pytest
 
 from composer.build.faults import DockerfileError
 from composer.errors import ImageError
-from tests.build.conftest import Yard
+from tests.build.conftest import BASE, Yard
 
 pytestmark = pytest.mark.kernel
 FROM = "FROM example/base:1\n"
@@ -426,3 +426,39 @@ def test_contexts_with_names(yard: Yard, tmp_path: Path) -> None:
         contexts={"more": str(tmp_path / "other"), "base": "docker-image://example/base:1"},
     )
     assert built.read("/f") == "other"
+
+
+# COPY --link
+
+LINK = """
+    FROM {base}
+    COPY --link --chown=ann one /sticky/sub/one
+    ADD --link folder /other/
+    RUN echo done
+    """
+
+
+def test_a_linked_layer_survives_another_base(yard: Yard) -> None:
+    """Its directories keep the owners and modes they have below; what the base has else does not matter."""
+    yard.write("one", "1\n")
+    yard.write("folder/two", "2\n")
+    first = yard.build(LINK.format(base=BASE))
+    assert first.read("/sticky/sub/one") == "1\n"
+    assert first.owner("/sticky/sub/one") == (1001, 1002)
+    assert first.mode("/sticky") == 0o1770
+    assert first.read("/other/two") == "2\n"
+    assert first.read("/etc/passwd")
+    yard.build(f"FROM {BASE}\nRUN echo new >/etc/release", images=("newer:1",))
+    second = yard.build(LINK.format(base="newer:1"))
+    assert [title.partition("] ")[2] for title in second.done] == ["RUN echo done"]
+    assert second.read("/etc/release") == "new\n"
+    assert second.read("/sticky/sub/one") == "1\n"
+    assert second.mode("/sticky") == 0o1770
+    assert set(first.layers[1]) == set(second.layers[2])
+
+
+def test_a_linked_copy_replaces_a_link_on_its_way(yard: Yard) -> None:
+    yard.write("one", "1\n")
+    built = yard.build(f"FROM {BASE}\nCOPY --link one /here/one")
+    assert built.read("/here/one") == "1\n"
+    assert not built.has("/sticky/one")

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any, cast
 
+import anyio
 import pytest
 
 from composer.errors import ConflictError, ImageError, NotFoundError
 from composer.images import config as formats
+from composer.images.builtin import BASE
 from composer.images.diff import changes, export, header
 from composer.images.documents import Descriptor, ImageConfig
 from composer.images.image import Image
@@ -442,3 +445,26 @@ def test_finding_imports_little() -> None:
         "tarfile",
         "subprocess",
     }
+
+
+def test_only_what_was_made_here_stands_on_the_host(store: Store, tmp_path: Path) -> None:
+    """A configuration that came in an archive may claim what it likes."""
+    config: dict[str, Any] = {
+        "architecture": formats.platform().architecture,
+        "os": "linux",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": []},
+        BASE: "host",
+    }
+    with store.layout.adding():
+        mine = write_image(store, cast(ImageConfig, config), [], parse("mine:1"), on_host=True)
+        config["author"] = "them"
+        theirs = write_image(store, cast(ImageConfig, config), [], parse("theirs:1"))
+    assert "/usr" in [overlay.target for overlay in mine.root]
+    assert [overlay.target for overlay in theirs.root] == ["/"]
+    assert "/usr" in [overlay.target for overlay in store.get("mine:1").root]
+    store.tag("mine:1", "mine:2")
+    with (tmp_path / "out").open("wb") as out, pytest.raises(ImageError, match="own /usr"):
+        store.save(["mine:2"], out)
+    with pytest.raises(ImageError, match="own /usr"):
+        anyio.run(store.push, "mine:2")
