@@ -92,7 +92,7 @@ def _serve(udp: socket.socket, tcp: socket.socket, ready: Callable[[], None]) ->
     async def main() -> None:
         resolver = Resolver()
         names = (EndpointName("net", f"web{n}", "web", addresses=(a,)) for n, a in enumerate(ADDRESSES))
-        resolver.set_zone(zone(names))
+        resolver.set_zone(lambda: zone(names))
         resolver.add("web0", udp, tcp, networks=("net",), upstreams=())
         ready()
         await resolver.run()

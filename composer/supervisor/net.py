@@ -23,7 +23,7 @@ from composer.model.stack import Attachment, Network, Service, Stack
 from composer.network import endpoints, registry
 from composer.network.dns.resolvconf import upstreams
 from composer.network.dns.server import Resolver
-from composer.network.dns.zone import zone
+from composer.network.dns.zone import Zone, zone
 from composer.network.endpoints import Endpoint, Place, arrange, attach
 from composer.network.lifecycle import ensure_network, remove_networks
 from composer.network.netlink import Netlink
@@ -265,10 +265,13 @@ class Net:
 
     def name(self) -> None:
         self.naming = False
+        self.resolver.set_zone(self.zone)
+
+    def zone(self) -> Zone:
         lives = self.world.containers.values()
         there = chain.from_iterable(names.running(live) for live in lives if live.pid)
         absent = names.absent(self.desired, (live for live in lives if not live.pid))
-        self.resolver.set_zone(zone(chain(there, absent, self.guests.names)))
+        return zone(chain(there, absent, self.guests.names))
 
     def end(self) -> None:
         """The stack is down: its rules go, and its addresses on networks of others."""

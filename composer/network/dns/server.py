@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Coroutine, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import cache, partial
 
 from composer.network.dns import stream
 from composer.network.dns.forward import Forwarder
@@ -57,7 +57,9 @@ _NO_LINKS: Mapping[str, str] = {}
 class _View:
     """The zone as somebody on `networks` sees it, through `links` of their own (alias → name)."""
 
-    def __init__(self, zone: Zone, networks: tuple[str, ...], links: Mapping[bytes, bytes]) -> None:
+    def __init__(
+        self, zone: Callable[[], Zone], networks: tuple[str, ...], links: Mapping[bytes, bytes]
+    ) -> None:
         self._zone = zone
         self._networks = networks
         self._links = links
@@ -65,7 +67,7 @@ class _View:
         self._weight = 0
 
     def find(self, name: bytes) -> Node | None:
-        return self._zone.find(self._networks, self._links.get(name, name))
+        return self._zone().find(self._networks, self._links.get(name, name))
 
     def keep(self, question: bytes, ready: Iterator[bytes], records: int) -> None:
         """Have `ready` answers at hand for these bytes of a question."""
@@ -87,7 +89,7 @@ class _Asker:
         self.networks: tuple[str, ...] = ()
         self.links: Mapping[bytes, bytes] = {}
         self.upstreams: tuple[str, ...] | None = None
-        self.view = _View(Zone(), (), {})
+        self.view = _View(Zone, (), {})
         self.forwarded: set[asyncio.Task[None]] = set()
         self.connections: set[asyncio.Task[None]] = set()
 
@@ -100,7 +102,7 @@ class Resolver:
         self._loop = asyncio.get_running_loop()
         self._upstreams = upstreams
         self._forwarder = Forwarder()
-        self._zone = Zone()
+        self._zone: Callable[[], Zone] = Zone
         self._askers: dict[str, _Asker] = {}
         self._views: dict[tuple[tuple[str, ...], frozenset[tuple[bytes, bytes]]], _View] = {}
         self._closed = asyncio.Event()
@@ -157,9 +159,9 @@ class Resolver:
         for task in (*one.forwarded, *one.connections):
             task.cancel()
 
-    def set_zone(self, zone: Zone) -> None:
-        """Replace all names at once: the next question sees them."""
-        self._zone = zone
+    def set_zone(self, zone: Callable[[], Zone]) -> None:
+        """Replace all names at once: the next question sees them, and has them made."""
+        self._zone = cache(zone)
         self._views.clear()
         for one in self._askers.values():
             one.view = self._view(one)

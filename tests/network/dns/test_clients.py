@@ -57,7 +57,7 @@ def container(tmp_path: Path) -> Iterator[Container]:
     with place() as host, place() as where, served(host, (ONE,)) as resolver:
         udp, tcp = where.resolver_sockets()
         with Upstream(host, ONE, world):
-            resolver.call(lambda r: r.set_zone(STACK))
+            resolver.call(lambda r: r.set_zone(lambda: STACK))
             resolver.call(lambda r: r.add("web", udp, tcp, networks=("shop_default",)))
             made = Container(where, resolv_conf)
             yield made
@@ -116,6 +116,6 @@ def test_a_service_of_many_replicas_is_looked_up_whole(tmp_path: Path) -> None:
     resolv_conf.write_text(container_text(""))
     with place() as host, place() as where, served(host) as resolver:
         udp, tcp = where.resolver_sockets()
-        resolver.call(lambda r: r.set_zone(replicas(500)))
+        resolver.call(lambda r: r.set_zone(lambda: replicas(500)))
         resolver.call(lambda r: r.add("web", udp, tcp, networks=("shop_default",)))
         assert len(Container(where, resolv_conf).found("getent", "ahostsv4", "web")) == 500

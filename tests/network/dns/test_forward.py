@@ -41,7 +41,7 @@ def web(host: Place, container: Place) -> Iterator[Served]:
     """A resolver of three upstreams, with one asker."""
     udp, tcp = container.resolver_sockets()
     with served(host, (ONE, TWO, THREE)) as made:
-        made.call(lambda r: r.set_zone(STACK))
+        made.call(lambda r: r.set_zone(lambda: STACK))
         made.call(lambda r: r.add("shop-web-1", udp, tcp, networks=("shop_default",)))
         yield made
 
