@@ -22,7 +22,7 @@ class Channel:
         self.sock = sock
         self.decoder = Decoder()
         self.ready: list[Message] = []
-        self.sending = anyio.Lock()
+        self.sending = anyio.Lock(fast_acquire=True)
 
     async def receive(self) -> Message | None:
         """The next message; its `fds` are the receiver's to close."""

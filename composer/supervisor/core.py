@@ -64,7 +64,7 @@ class Core:
         self.stack = Stack(name, {})
         self.unsaved = False
         self.saved_at = 0.0
-        self.saving = anyio.Lock()
+        self.saving = anyio.Lock(fast_acquire=True)
         self.forgettable: set[str] = set()
         self.oneoffs: dict[str, Service] = {}
         """Services of one-off containers, by container."""

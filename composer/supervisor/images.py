@@ -41,7 +41,7 @@ class Images:
     def look(self, references: Iterable[str]) -> None:
         """What of these is here, for planning."""
         self.known.clear()
-        for reference in references:
+        for reference in set(references):
             image = self.store.find(reference)
             if image is None:
                 self.world.images.pop(reference, None)
