@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 MODIFY: Final = 0x2
+ATTRIB: Final = 0x4
 CLOSE_WRITE: Final = 0x8
 MOVED_FROM: Final = 0x40
 MOVED_TO: Final = 0x80
@@ -17,6 +18,10 @@ DELETE: Final = 0x200
 DELETE_SELF: Final = 0x400
 MOVE_SELF: Final = 0x800
 OVERFLOW: Final = 0x4000
+IGNORED: Final = 0x8000
+"""The watch is gone: asked for, or because what was watched is."""
+ONLYDIR: Final = 0x1000000
+ISDIR: Final = 0x40000000
 
 _HEAD = struct.Struct("iIII")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -39,6 +44,10 @@ class Inotify:
         if number < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
         return number
+
+    def forget(self, number: int) -> None:
+        """End a watch; one that ended by itself is no error."""
+        _libc.inotify_rm_watch(self._fd, number)
 
     def take(self) -> list[tuple[int, int, str]]:
         """(watch, events, name) of what happened since; name is empty for the watched thing itself."""

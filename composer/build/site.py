@@ -6,7 +6,7 @@ Base images are looked up here and never fetched: what is missing is an exceptio
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from composer.build.lex import LARGEST, lex
 from composer.build.parse import parse
 from composer.build.request import Request
 from composer.build.snapshot import Snapshot
-from composer.build.stages import NO_BASE, Plan, Stage, plan, stage_of
+from composer.build.stages import NO_BASE, Plan, Stage, plan, sources, stage_of
 from composer.errors import ImageError
 from composer.images import config as formats
 from composer.images.builtin import NAMES
@@ -108,6 +108,17 @@ class Site:
             identity = Path(image.root[0].lowers[0]).name
         return Snapshot(image.root, identity)
 
+    def images(self) -> Iterator[str]:
+        """The images that the target's stages are made from and take files from."""
+        contexts = self.request.contexts
+        for stage in self.plan.needed(self.target):
+            names = [stage.base] if isinstance(stage.base, str) else []
+            for name in (*names, *(name for one in stage.steps for name in sources(one))):
+                if name in contexts and not contexts[name].startswith(IMAGE):
+                    continue
+                if name in contexts or stage_of(name, self.plan.stages, contexts) is None:
+                    yield contexts.get(name, name).removeprefix(IMAGE)
+
     # Sources of files
 
     def source(self, name: str) -> Source:
@@ -135,17 +146,19 @@ class Site:
 
     def _ignore(self) -> Ignore | None:
         """The rules for this Dockerfile: its own file's before the folder's."""
-        if not self.request.inline:
-            own = _read_ignore(os.path.join(self.folder, f"{self.request.dockerfile}.dockerignore"))
-            if own is not None:
-                return own
-        return _read_ignore(f"{self.folder}/.dockerignore")
+        return ignore_of(self.folder, "" if self.request.inline else self.request.dockerfile)
 
     def save(self) -> None:
         """Keep what was learnt about the user's files."""
         for source in self._sources.values():
             if isinstance(source, Folder):
                 source.save()
+
+
+def ignore_of(folder: str, dockerfile: str) -> Ignore | None:
+    """What a build context leaves out; `dockerfile` is "" for one without a file. Raises ImageError."""
+    own = _read_ignore(os.path.join(folder, f"{dockerfile}.dockerignore")) if dockerfile else None
+    return own if own is not None else _read_ignore(f"{folder}/.dockerignore")
 
 
 def _read_ignore(path: str) -> Ignore | None:

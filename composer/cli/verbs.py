@@ -35,6 +35,7 @@ VERBS: Table = {
     **_panel(
         "Every day",
         up="Create and start containers",
+        watch="Bring what is saved here into containers, as it is saved",
         down="Stop and remove containers, networks and, on request, volumes and images",
         start="Start stopped containers",
         stop="Stop containers; they can be started again",
@@ -61,6 +62,7 @@ VERBS: Table = {
         "Files",
         config="Show the stack as composer understands it",
         plan="Show what `up` would do, and which field made it so",
+        lock="Write the digests of all images to a file that `up --locked` holds to",
     ),
     **_panel(
         "Containers",
@@ -141,6 +143,14 @@ VERBS: Table = {
         prune="Remove volumes that no container uses",
     ),
     **_group(
+        "snapshot",
+        "snapshot",
+        create="Keep the data of the stack as it is now",
+        ls="List snapshots",
+        restore="Go back to a snapshot",
+        rm="Remove snapshots",
+    ),
+    **_group(
         "system",
         "system",
         df="Show what is on the disk",
@@ -156,6 +166,7 @@ GROUPS: dict[str, str] = {
     "container": "Single containers, and all containers of this host",
     "image": "Images of this host",
     "network": "Networks of this host",
+    "snapshot": "Snapshots of the stack: its volumes and what its containers wrote",
     "system": "This host: disk usage, cleaning up, starting with the machine",
     "volume": "Volumes of this host",
 }

@@ -1,0 +1,207 @@
+"""The loop of `composer watch`: from changes on disk to containers that have them.
+
+Every change that is to be copied gets a number, and each container has the number up to which it was served.
+A container that was made anew starts from nothing, one that did not run where it was. What follows a copy (a
+restart, a command, a rebuild) waits until all is quiet: a thousand files of a checkout are one change.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+from composer.api.client import Supervisor
+from composer.api.context import Context
+from composer.errors import ComposerError
+from composer.record import ContainerRow, read_record
+from composer.watch.deliver import Delivery, deliver
+from composer.watch.rules import Copy, Rule, Then, decide
+from composer.watch.tree import Change, Tree
+
+QUIET: Final = 0.01
+"""Seconds without a change after which changes are carried out,"""
+LONGEST: Final = 0.05
+"""and how long they wait at most when there is no quiet."""
+CALM: Final = 0.1
+"""Seconds without a change before anything is restarted, rebuilt or run."""
+SHOWN: Final = 3
+"""Names of files in a message; the rest is counted."""
+
+
+class Acts(Protocol):
+    """What the session asks of whoever runs it."""
+
+    def tell(self, service: str, text: str, *, wrong: bool = False) -> None: ...
+    def wish(self, options: Mapping[str, Any], title: str) -> None:
+        """Carry out a wish. Raises ComposerError."""
+
+    def replaced(self, images: Collection[str]) -> None:
+        """Containers no longer run these images, by their ids."""
+
+
+class Session:
+    """One `watch`. Ends when the descriptor `stop` is readable."""
+
+    def __init__(self, context: Context, rules: Sequence[Rule], acts: Acts) -> None:
+        self.context, self.rules, self.acts = context, rules, acts
+        self.services = {rule.service for rule in rules}
+        self.log: dict[tuple[Rule, str], tuple[int, Copy]] = {}
+        """By rule and target, the number and the latest copy."""
+        self.number = 0
+        self.served: dict[str, int] = {}
+        """By a container's id, the number up to which it has everything."""
+        self.pending: set[Then] = set()
+        self.worker: threading.Thread | None = None
+
+    def run(self, stop: int) -> None:
+        record = str(self.context.stack_paths.record)
+        with (
+            watching(Tree({rule.path for rule in self.rules}, self.wanted)) as tree,
+            watching(Tree([record], lambda path, directory: path == record)) as states,
+        ):
+            initial = [rule for rule in self.rules if rule.copies and rule.initial]
+            self.note(decide(tree.files(), initial).copies)
+            self.serve()
+            while (changes := self.wait(stop, tree, states)) is not None:
+                work = decide(changes, self.rules)
+                self.note(work.copies)
+                self.pending |= work.then
+                self.serve()
+
+    def wanted(self, path: str, directory: bool) -> bool:
+        return any(rule.takes(path, directory) for rule in self.rules)
+
+    def wait(self, stop: int, tree: Tree, states: Tree) -> dict[str, Change] | None:
+        """What has changed, once it is quiet for a moment; None when it is over. Does what was put off when
+        nothing changes for longer."""
+        poll = select.poll()
+        for watched in (stop, tree, states):
+            poll.register(watched, select.POLLIN)
+        while not (ready := {fd for fd, _ in poll.poll(CALM * 1000 if self.pending else None)}):
+            self.begin()
+        if stop in ready:
+            return None
+        states.take()
+        poll.unregister(states)
+        poll.unregister(stop)
+        changes = tree.take()
+        end = time.monotonic() + LONGEST
+        while changes and time.monotonic() < end and poll.poll(QUIET * 1000):
+            changes |= tree.take()
+        return changes
+
+    def note(self, copies: Sequence[Copy]) -> None:
+        for copy in copies:
+            self.number += 1
+            self.log[copy.rule, copy.target] = self.number, copy
+
+    def serve(self) -> None:
+        """Give every container what it lacks."""
+        for row in self.rows():
+            since = self.served.get(row["id"], 0)
+            if row["service"] not in self.services or since == self.number:
+                continue
+            if row["state"] not in ("running", "paused"):
+                continue
+            lacking = [c for (r, _), (n, c) in self.log.items() if r.service == row["service"] and n > since]
+            begun = time.monotonic()
+            try:
+                done = deliver(self.context, row, lacking)
+            except ComposerError:
+                continue  # it has just ended, and is served when it runs again
+            self.served[row["id"]] = self.number
+            self.pending |= done.then
+            self.report(row, done, time.monotonic() - begun)
+
+    def rows(self) -> list[ContainerRow]:
+        return [row for row in read_record(self.context.stack_paths)["containers"] if not row["oneoff"]]
+
+    def report(self, row: ContainerRow, done: Delivery, seconds: float) -> None:
+        name = row["name"].removeprefix(f"{self.context.stack_name}-")
+        for word, paths in (("synced", done.written), ("removed", done.removed)):
+            if paths:
+                more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+                self.acts.tell(name, f"{word} {', '.join(paths[:SHOWN])}{more} ({seconds * 1000:.0f} ms)")
+        for text in done.failed:
+            self.acts.tell(name, text, wrong=True)
+
+    def begin(self) -> None:
+        """Do what was put off, aside: copying goes on meanwhile. One thing after the other."""
+        if self.worker is None or not self.worker.is_alive():
+            work, self.pending = self.pending, set()
+            self.worker = threading.Thread(target=self.follow, args=(work,), daemon=True)
+            self.worker.start()
+
+    def follow(self, work: Set[Then]) -> None:
+        """A service that is rebuilt needs no restart."""
+        rebuild = sorted(then.service for then in work if then.what == "rebuild")
+        restart = sorted({then.service for then in work if then.what == "restart"} - set(rebuild))
+        if rebuild:
+            before = {row["image_id"] for row in self.rows() if row["service"] in rebuild}
+            if self.attempt(rebuild, "rebuilt", REBUILD, "Rebuilding"):
+                self.acts.replaced(before)
+        if restart:
+            self.attempt(restart, "restarted", {"goal": "restart"}, "Restarting")
+        for then in sorted(work):
+            if then.what == "exec":
+                self.exec(then)
+
+    def attempt(self, services: list[str], done: str, options: Mapping[str, Any], title: str) -> bool:
+        begun = time.monotonic()
+        try:
+            self.acts.wish({**options, "services": services}, title)
+        except ComposerError as error:
+            self.acts.tell(", ".join(services), f"not {done}: {error.message}", wrong=True)
+            return False
+        self.acts.tell(", ".join(services), f"{done} ({time.monotonic() - begun:.1f} s)")
+        return True
+
+    def exec(self, then: Then) -> None:
+        hook = self.context.project.stack.services[then.service].develop[then.number].exec
+        if hook is None:
+            return
+        process = {
+            "args": list(hook.command),
+            "user": hook.user,
+            "privileged": hook.privileged,
+            "cwd": hook.working_dir,
+            "env": [f"{key}={value or ''}" for key, value in hook.environment.items()],
+        }
+        for row in self.rows():
+            if row["service"] == then.service and row["state"] == "running":
+                self.exec_in(row, process)
+
+    def exec_in(self, row: ContainerRow, process: Mapping[str, Any]) -> None:
+        """Run a command; what it prints is told when it has ended."""
+        name = row["name"].removeprefix(f"{self.context.stack_name}-")
+        supervisor = Supervisor.connect(self.context.stack_paths)
+        if supervisor is None:
+            return
+        with supervisor, open(os.memfd_create("output"), "w+b") as output, open(os.devnull, "rb") as nothing:
+            fds = {"stdin": nothing.fileno(), "stdout": output.fileno(), "stderr": output.fileno()}
+            begun = time.monotonic()
+            try:
+                code = supervisor.call("exec", fds, container=row["name"], process=process)["exit"]
+                said = f"ended with {code}" if code else f"done ({time.monotonic() - begun:.1f} s)"
+            except ComposerError as error:
+                code, said = 1, error.message
+            output.seek(0)
+            for line in output.read().decode(errors="replace").splitlines():
+                self.acts.tell(name, f"  {line}")
+            self.acts.tell(name, f"{' '.join(process['args'])}: {said}", wrong=bool(code))
+
+
+REBUILD: Final = {"goal": "up", "build": True, "force_recreate": True, "no_deps": True}
+
+
+@contextmanager
+def watching(tree: Tree) -> Iterator[Tree]:
+    try:
+        yield tree
+    finally:
+        tree.close()
