@@ -107,6 +107,10 @@ class Paths(Value):
         return self.state / "volumes"
 
     @property
+    def snapshots(self) -> Path:
+        return self.state / "snapshots"
+
+    @property
     def networks(self) -> Path:
         return self.state / "networks"
 

@@ -62,5 +62,5 @@ def unmount(target: os.PathLike[str]) -> None:
     """umount2(2), lazily and without following a link. What is no mount point is left alone."""
     if _libc.umount2(os.fsencode(target), 2 | 8) != 0:  # MNT_DETACH | UMOUNT_NOFOLLOW
         error = ctypes.get_errno()
-        if error != 22:  # EINVAL: not mounted
+        if error not in (22, 2):  # EINVAL, ENOENT: not mounted
             raise OSError(error, os.strerror(error), os.fspath(target))

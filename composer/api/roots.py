@@ -65,19 +65,23 @@ def opened(row: ContainerRow, places: list[tuple[str, str]]) -> Iterator[dict[st
 @contextmanager
 def stopped(context: Context, row: ContainerRow) -> Iterator[dict[str, int]]:
     from composer.images.store import Store
-    from composer.runtime.rootfs import Overlay, open_root
+    from composer.runtime.overlay import Overlay
+    from composer.runtime.rootfs import open_root
     from composer.supervisor.furnish import layers
+    from composer.volumes.snapshots import SnapshotStore
 
     image = Store(context.paths).find(row["image_id"])
     if image is None:
         hint = f"`composer pull` fetches {row['image']}"
         raise ComposerError(f"the image of container {row['name']} is no longer here", hint=hint)
     state = context.stack_paths.container_state(row["name"])
-    layers(state, image)
+    snapshots = SnapshotStore(context.paths)
+    layers(snapshots, state, image)
     found: dict[str, int] = {}
     try:
         for number, part in enumerate(image.root):
-            overlay = Overlay(part.lowers, str(state / f"upper{number}"), str(state / f"work{number}"))
+            upper, work, kept = snapshots.overlay(state, number)
+            overlay = Overlay((*kept, *part.lowers), str(upper), str(work))
             found[part.target.rstrip("/")] = open_root("", "private", overlay, None)
         yield found
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 from composer.api.client import Supervisor
 from composer.api.select import container
@@ -13,6 +14,7 @@ from composer.cli.grammar import Flag, Positional, Verb
 from composer.errors import ComposerError
 from composer.images.store import Store
 from composer.record import ContainerRow
+from composer.volumes.snapshots import SnapshotStore
 
 VERB = Verb(
     "commit",
@@ -48,10 +50,12 @@ def run(
             f"container {row['name']} is made of {row['image']}, which only exists on this host",
             hint="commit needs a container of a stored image",
         )
-    upper = context.stack_paths.container_state(row["name"]) / "upper0"
+    upper, _, kept = SnapshotStore(context.paths).overlay(context.stack_paths.container_state(row["name"]), 0)
     if not upper.is_dir():
         raise ComposerError(f"container {row['name']} has never run: there is nothing to commit")
     with frozen(context, row) if pause and row["state"] == "running" else nullcontext():
+        for layer in reversed(kept):
+            base = store.commit(base, Path(layer), None)
         image = store.commit(base, upper, repository or None, changes=change, message=message, author=author)
     print(image.id)
     return 0

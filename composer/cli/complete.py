@@ -164,5 +164,8 @@ NAMES: Mapping[str, Callable[[dict[str, Any]], Iterable[tuple[str, str]]]] = {
     "image": stored(
         "composer.images.store", lambda m, paths: (n for s in m.Store(paths).summaries() for n in s.names)
     ),
+    "snapshot": stored(
+        "composer.volumes.snapshots", lambda m, paths: (s["name"] for s in m.SnapshotStore(paths).list())
+    ),
     "shell": lambda given: ((name, "") for name in ("bash", "zsh", "fish")),
 }

@@ -184,10 +184,12 @@ class Core:
     def parse(data: bytes) -> Stack:
         return load_stack(data)
 
-    def forget_stack(self) -> None:
+    def forget_stack(self, *, volumes: bool) -> None:
         """After `down`: nothing of the stack is left but what is on its way out of memory."""
         self.net.end()
         clear(stack_group(self.name))
+        names = {volume.name for volume in self.stack.volumes.values()} | self.volumes.owned(self.name)
+        self.volumes.end(self.name, names, forget=volumes)
         self.record = empty(self.name)
         self.stack, self.loop.desired = Stack(self.name, {}), None
         shutil.rmtree(self.here.state, ignore_errors=True)

@@ -21,8 +21,9 @@ from composer.images.image import Image
 from composer.model.stack import Mount, Service
 from composer.runtime import seccomp
 from composer.supervisor.facts import block_devices, facts_for, host_facts, wanted_devices
-from composer.supervisor.netfiles import partner, small_files
+from composer.supervisor.netfiles import named, partner, small_files
 from composer.supervisor.world import Live
+from composer.volumes.snapshots import SnapshotStore
 
 if TYPE_CHECKING:
     from composer.supervisor.core import Core
@@ -42,7 +43,8 @@ def furnish(core: Core, live: Live, service: Service, image: Image) -> tuple[dic
     (run / "rootfs").mkdir(parents=True, exist_ok=True)
     core.here.logs.mkdir(parents=True, exist_ok=True)
     os.chmod(run, 0o711)
-    root, *more = layers(state, image)
+    service = named(core, service)
+    root, *more = layers(core.volumes.store.snapshots, state, image)
     config: Mapping[str, Any] = image.config.get("config") or {}
     account = account_of(service, config, [str(Path(root["upper"])), *root["lowers"]])
     bindings = list(bind(core, live, service, config, image))
@@ -84,11 +86,12 @@ def blkio_paths(service: Service) -> Iterator[str]:
         yield from (rate.path for rate in rates)
 
 
-def layers(state: Path, image: Image) -> list[dict[str, Any]]:
+def layers(snapshots: SnapshotStore, state: Path, image: Image) -> list[dict[str, Any]]:
     """The root overlay, and further overlays as OCI mounts; their writable parts are made when missing."""
     found: list[dict[str, Any]] = []
     for number, overlay in enumerate(image.root):
-        upper, work = state / f"upper{number}", state / f"work{number}"
+        upper, work, kept = snapshots.overlay(state, number)
+        lowers = [*kept, *overlay.lowers]
         if not upper.is_dir():
             upper.mkdir(parents=True)
             work.mkdir()
@@ -96,10 +99,10 @@ def layers(state: Path, image: Image) -> list[dict[str, Any]]:
             status = os.stat(overlay.lowers[0])
             os.chown(upper, status.st_uid, status.st_gid)
         if number == 0:
-            root = {"lowers": list(overlay.lowers), "upper": str(upper), "work": str(work)}
+            root = {"lowers": lowers, "upper": str(upper), "work": str(work)}
             found.append({**root, "options": list(PLAIN_LAYERS)})
             continue
-        options = [f"lowerdir={':'.join(overlay.lowers)}", f"upperdir={upper}", f"workdir={work}"]
+        options = [f"lowerdir={':'.join(lowers)}", f"upperdir={upper}", f"workdir={work}"]
         options += PLAIN_LAYERS
         found.append(
             {"destination": overlay.target, "type": "overlay", "source": "overlay", "options": options}

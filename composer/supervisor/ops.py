@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from functools import partial
 from signal import SIGKILL
 from typing import Any, Literal
@@ -13,6 +12,7 @@ import anyio
 
 from composer.bundle.process import signal_number
 from composer.errors import ComposerError, NotFoundError
+from composer.model.digest import from_json
 from composer.model.stack import Attachment, FrozenMap, Stack
 from composer.plan.actions import Action
 from composer.plan.options import GOALS, Options
@@ -37,6 +37,8 @@ class Ops:
 
     def __init__(self, core: Core) -> None:
         self.core = core
+        self.taking = anyio.Lock()
+        """Held while a snapshot is made or gone back to."""
 
     def verbs(self) -> dict[str, Handler]:
         return {
@@ -53,6 +55,8 @@ class Ops:
             "stats": self.stats,
             "top": self.top,
             "network": self.network,
+            "snapshot": self.snapshot,
+            "settle": self.settle,
             "quit": self.quit,
         }
 
@@ -106,7 +110,7 @@ class Ops:
         for frame in frames:
             await request.send(progress=frame)
         if options.goal == "down" and not failures and not options.services:
-            core.forget_stack()
+            core.forget_stack(volumes=options.volumes)
         core.unsaved = True
         await core.settle()
         notices, core.notices = core.notices, []
@@ -302,9 +306,38 @@ class Ops:
     async def network(self, request: Request) -> dict[str, Any]:
         live, network = self.core.live(request.text("container")), request.text("network")
         if request.fields.get("connect"):
-            await switch.connect(self.core, live, network, attachment_of(request.fields))
+            wanted = from_json(Attachment, request.fields.get("attachment") or {})
+            await switch.connect(self.core, live, network, wanted)
         else:
             await switch.disconnect(self.core, live, network)
+        await self.core.settle()
+        return {}
+
+    async def snapshot(self, request: Request) -> dict[str, Any]:
+        """Keep a point of the stack, or go back to one."""
+        from composer.supervisor import snapshots
+
+        core, fields = self.core, request.fields
+        name, services = request.text("name"), list(fields.get("services") or ())
+
+        def tell(frame: dict[str, Any]) -> None:
+            core.tasks.start_soon(partial(request.send, progress=frame))
+
+        async with self.taking:
+            if fields.get("restore"):
+                stack = request.text("stack", core.name)
+                answer = await snapshots.restore(core, stack, name, services, tell)
+            else:
+                answer = await snapshots.create(core, name, services, fields.get("grace"), tell)
+        if fields.get("wait") and answer["services"] and not answer["failures"]:
+            options = Options("start", services=tuple(answer["services"]), no_deps=True)
+            answer["failures"] = await self.until_ready(request, options)
+        core.unsaved = True
+        await core.settle()
+        answer["notices"], core.notices = core.notices, []
+        return answer
+
+    async def settle(self, request: Request) -> dict[str, Any]:
         await self.core.settle()
         return {}
 
@@ -313,15 +346,6 @@ class Ops:
             raise ComposerError("the stack still runs")
         self.core.tasks.start_soon(self.core.leave)
         return {}
-
-
-def attachment_of(fields: Mapping[str, Any]) -> Attachment:
-    return Attachment(
-        aliases=tuple(fields.get("aliases") or ()),
-        ipv4_address=fields.get("ipv4_address") or "",
-        ipv6_address=fields.get("ipv6_address") or "",
-        mac_address=fields.get("mac_address") or "",
-    )
 
 
 def readiness(live: Live) -> Readiness:

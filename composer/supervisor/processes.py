@@ -35,7 +35,9 @@ def exec_process(core: Core, live: Live, wanted: Mapping[str, Any]) -> dict[str,
             process["consoleSize"] = {"height": wanted["size"][0], "width": wanted["size"][1]}
     if wanted.get("user"):
         image = core.images.find(live.plan.image)
-        folders = [str(core.here.container_state(live.name) / "upper0"), *image.root[0].lowers]
+        snapshots = core.volumes.store.snapshots
+        upper, _, kept = snapshots.overlay(core.here.container_state(live.name), 0)
+        folders = [str(upper), *kept, *image.root[0].lowers]
         account = resolve(wanted["user"], topmost(folders, "etc/passwd"), topmost(folders, "etc/group"))
         process["user"] = {"uid": account.uid, "gid": account.gid, "additionalGids": list(account.groups)}
         process["env"] = merged(process["env"], [f"HOME={account.home}"])

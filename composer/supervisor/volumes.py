@@ -8,8 +8,9 @@ from composer.images.image import Image
 from composer.model.stack import Mount, Volume
 from composer.paths import Paths
 from composer.plan.observed import VolumeState
+from composer.record import stacks
 from composer.supervisor.world import World
-from composer.volumes.store import VolumeStore
+from composer.volumes.store import VolumeStore, is_layered
 
 
 class Volumes:
@@ -37,6 +38,27 @@ class Volumes:
     def remove(self, name: str) -> None:
         self.store.remove(name)
         self.world.volumes.pop(name, None)
+
+    def owned(self, stack: str) -> set[str]:
+        """Names of the layered volumes that a stack has made."""
+        folders = [file.parent for file in self.store.root.glob("*/chain0.json")]
+        records = (self.store.find(folder.name) for folder in folders if not folder.name.startswith("."))
+        return {record.name for record in records if record and record.owner == stack}
+
+    def end(self, stack: str, names: Iterable[str], *, forget: bool) -> None:
+        """The stack is down: its volumes stay, and none of them mounted. `forget`: its snapshots go, too."""
+        layered = [name for name in names if is_layered(self.store.folder(name))]
+        if layered:
+            others = (row for record in stacks(self.store.paths) for row in record["containers"])
+            used = {mount["source"] for row in others if row["pid"] for mount in row["mounts"]}
+            for name in layered:
+                folder = f"{self.store.folder(name)}/"
+                if not any(source.startswith(folder) for source in used):
+                    self.store.hide(name)
+        if forget and self.store.snapshots.list(stack):
+            with self.store.locked():
+                self.store.snapshots.forget(stack)
+            self.store.snapshots.empty()
 
     def path(self, name: str, mount: Mount, image: Image) -> str:
         """The host's path of a volume, or of the part of it that `subpath` names; filled if it is empty."""

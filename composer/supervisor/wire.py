@@ -24,8 +24,12 @@ frames with `progress` or `event`, and in the end one with `ok` or `error`:
     wait      answers when one of `containers` has ended: {container, exit}
     stats     {container: numbers} once
     top       {container: [pids]}
-    network   `container` gets on `network` with `connect` (and, as wished, aliases, ipv4_address,
-              ipv6_address, mac_address), else off it: at once if it runs, and for its next starts
+    network   `container` gets on `network` with `connect` (and, as wished, an `attachment` as in the
+              stack), else off it: at once if it runs, and for its next starts
+    snapshot  keeps the point `name` of `services` (none: all), or with `restore` goes back to that of
+              `stack`: what runs is stopped (`grace` in ns) or killed, and started again; with `wait` until
+              it is ready. {failures, notices, services, volumes, containers}
+    settle    answers when the record on disk has all that is known
     quit      the supervisor and the keeper end when nothing runs
 """
 

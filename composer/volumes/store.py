@@ -3,6 +3,7 @@
     <state>/volumes/<name>/_data         what containers see
     <state>/volumes/<name>/volume.json   driver, options, labels, the stack that made it
     <state>/volumes/<name>/filling       there while `_data` is being filled from an image
+    <state>/volumes/<name>/chain0.json   there once a snapshot was made: `_data` is a mount then; see `layers`
 
 A volume exists when its record does. It goes by a rename, so that half of one is never seen and a later one
 of the same name never finds old data. Who uses it holds a shared lock on its folder; the kernel lets go of
@@ -31,6 +32,7 @@ from composer.paths import Paths
 from composer.syscalls import open_in_root, unmount
 from composer.value import Value
 from composer.volumes.local import local_options, source
+from composer.volumes.snapshots import SnapshotStore, tokens
 
 if TYPE_CHECKING:
     from composer.images.image import Image
@@ -56,7 +58,8 @@ class VolumeStore:
     """Every change is made under the lock of the host's volumes; readers need none."""
 
     def __init__(self, paths: Paths) -> None:
-        self.root = paths.volumes
+        self.paths, self.root = paths, paths.volumes
+        self.snapshots = SnapshotStore(paths)
 
     def folder(self, name: str) -> Path:
         """Raises UsageError for what cannot be a name."""
@@ -97,7 +100,7 @@ class VolumeStore:
             raise UsageError(f"volume {volume.name}: there is no volume driver {volume.driver!r}, only local")
         local_options(volume.name, volume.driver_opts)
         folder = self.folder(volume.name)
-        with self._locked():
+        with self.locked():
             if (there := self.find(volume.name)) is not None:
                 return there
             (folder / "_data").mkdir(parents=True, exist_ok=True)
@@ -125,7 +128,17 @@ class VolumeStore:
             "Labels": dict(record.labels),
             "Options": dict(record.options),
             "Scope": "local",
+            **self._status(name),
         }
+
+    def _status(self, name: str) -> dict[str, Any]:
+        """The snapshots that it can be taken back to, where Docker has what a driver says of a volume."""
+        chain = self.snapshots.volume(self.folder(name)).chain()
+        if chain is None:
+            return {}
+        every = self.snapshots.list()
+        held = [f"{each['stack']}/{each['name']}" for each in every if set(chain.layers) & set(tokens(each))]
+        return {"Status": {"Layers": len(chain.layers), "Snapshots": held}}
 
     # Using
 
@@ -142,10 +155,12 @@ class VolumeStore:
         Raises NotFoundError for a missing volume or part, ComposerError when it cannot be mounted.
         """
         record = self.get(name)
-        data = source(name, local_options(name, record.options), self.folder(name) / "_data")
+        folder = self.folder(name)
+        data = source(name, local_options(name, record.options), folder / "_data")
+        self.show(name)
         if not mount.nocopy:
-            with self._locked():
-                self._fill(self.folder(name), data, image, mount.target)
+            with self.locked():
+                self._fill(folder, data, image, mount.target)
         if not mount.subpath:
             return str(data)
         root = os.open(data, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -187,6 +202,22 @@ class VolumeStore:
         finally:
             os.close(descriptor)
 
+    def show(self, name: str) -> None:
+        """A volume that was ever part of a snapshot is put together. Raises ComposerError."""
+        folder = self.folder(name)
+        if not is_layered(folder):
+            return
+        with self.locked():
+            try:
+                self.snapshots.volume(folder).show()
+            except OSError as error:
+                raise ComposerError(f"volume {name}: cannot mount its layers: {error.strerror}") from error
+
+    def hide(self, name: str) -> None:
+        """It is not used now: nothing of it stays mounted. Its data stays where it is."""
+        if is_layered(self.folder(name)):
+            unmount(self.folder(name) / "_data")
+
     # Removing
 
     def remove(self, name: str, *, in_use: Collection[str] = ()) -> None:
@@ -195,7 +226,7 @@ class VolumeStore:
         no error when it is gone. Raises ConflictError while it is used.
         """
         folder = self.folder(name)
-        with self._locked():
+        with self.locked():
             if not folder.exists():
                 return
             if name in in_use or not _is_free(folder):
@@ -204,8 +235,13 @@ class VolumeStore:
                 )
             unmount(folder / "_data")
             doomed = self.root / f".removed-{os.urandom(6).hex()}"
+            layered = is_layered(folder)
             folder.rename(doomed)
+            if layered:
+                self.snapshots.sweep()
         self._delete(doomed, name)
+        if layered:
+            self.snapshots.empty()
 
     def prune(self, *, all_: bool = False, in_use: Collection[str] = ()) -> tuple[str, ...]:
         """Remove anonymous volumes, or with `all_` every one, that nobody uses; their names."""
@@ -223,9 +259,12 @@ class VolumeStore:
         return tuple(removed)
 
     def size(self, name: str) -> int:
-        """Bytes on the disk, other mounts left out."""
+        """Bytes on the disk, other mounts left out; of a layered volume what is above its layers."""
         total = 0
-        data = self.folder(name) / "_data"
+        folder = self.folder(name)
+        layered = self.snapshots.volume(folder)
+        chain = layered.chain()
+        data = layered.upper(chain) if chain else folder / "_data"
         device = data.stat().st_dev
         for directory, folders, files in os.walk(data):
             statuses = [os.lstat(Path(directory, entry)) for entry in (*folders, *files)]
@@ -243,10 +282,15 @@ class VolumeStore:
             ) from error
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o711)
         with locked(self.root / ".lock"):
             yield
+
+
+def is_layered(folder: Path) -> bool:
+    """Whether a snapshot was ever made of the volume in this folder."""
+    return (folder / "chain0.json").exists()
 
 
 def _is_free(folder: Path) -> bool:
