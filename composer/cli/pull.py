@@ -22,11 +22,15 @@ VERB = Verb(
         Flag("ignore-buildable", "bool", "Leave out images that can be built"),
         Flag("ignore-pull-failures", "bool", "Go on, and end well, when an image cannot be pulled"),
         Flag("include-deps", "bool", "Also images of services that these depend on"),
+        Flag("locked", "bool", "What the lock file says, whatever a tag means by now"),
         Flag("policy", "str", "Pull only what is missing, or always", choices=("missing", "always", "")),
         Flag("quiet", "bool", "Show no progress", "q"),
     ),
     (common.SERVICES,),
-    examples=(("pull --policy missing", "what is not here"),),
+    examples=(
+        ("pull --policy missing", "what is not here"),
+        ("pull --locked", "what the lock file holds to"),
+    ),
 )
 
 
@@ -36,11 +40,17 @@ def run(
     ignore_buildable: bool,
     ignore_pull_failures: bool,
     include_deps: bool,
+    locked: bool,
     policy: str,
     quiet: bool,
     service: list[str],
 ) -> int:
     context.check_services(service)
+    if locked:
+        from composer.cli.lock import hold
+
+        hold(context, selected(context.project.stack_data["services"], service, include_deps), quiet=quiet)
+        return 0
     store = Store(context.paths)
     services = context.project.stack_data["services"]
     jobs: dict[str, Job] = {}

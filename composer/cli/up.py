@@ -24,6 +24,7 @@ VERB = Verb(
         Flag("exit-code-from", "str", "End with the exit code of this service", metavar="SERVICE"),
         Flag("explain", "bool", "Say why each thing is done"),
         Flag("force-recreate", "bool", "Recreate containers though nothing changed"),
+        Flag("locked", "bool", "Only with the images that the lock file says (see `lock`)"),
         Flag("menu", "bool", "Accepted; keys work in the live view", hidden=True),
         Flag("no-attach", "list", "Do not show the output of these services", metavar="SERVICE"),
         Flag("no-build", "bool", "Never build an image"),
@@ -54,6 +55,7 @@ VERB = Verb(
     (common.SERVICES,),
     examples=(
         ("up -d --wait", "in the background, back when it is healthy"),
+        ("up -d --locked", "with the images of compose.lock.yaml and no others"),
         ("up --explain", "and say which field made each change necessary"),
     ),
 )
@@ -68,6 +70,11 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
     context.check_identity()
     context.check_services(service)
     warn(context)
+    if flags["locked"]:
+        from composer.cli.lock import hold_for_up
+
+        hold_for_up(context, service, dependencies=not flags["no_deps"])
+        flags["pull"] = "missing"
     flags["remove_orphans"] = context.removes_orphans(flags["remove_orphans"])
     options = options_of(flags, service)
     if not detached:
@@ -106,6 +113,8 @@ def check_flags(flags: dict[str, Any], detached: bool) -> None:
     for one, other in pairs:
         if flags[one] and flags[other]:
             raise UsageError(f"--{one} and --{other} exclude each other".replace("_", "-"))
+    if flags["locked"] and flags["pull"] in ("always", "build"):
+        raise UsageError(f"--locked and --pull {flags['pull']} exclude each other")
     for name in ABORTS:
         if flags[name] and detached:
             raise UsageError(f"--{name} and --detach exclude each other".replace("_", "-"))

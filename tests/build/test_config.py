@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from composer.build.cache import Cache
 from composer.build.faults import DockerfileError
+from composer.build.request import Request
+from composer.build.site import Site
 from composer.images.builtin import PATH
 from tests.build.conftest import Yard
 
@@ -134,3 +137,19 @@ def test_arguments_that_nobody_takes_are_told(bare: Yard) -> None:
 def test_only_the_target_and_what_it_needs(bare: Yard) -> None:
     text = "FROM nothing/like:this AS no\nFROM scratch AS yes\nENV a=1\nFROM no\n"
     assert bare.build(text, target="yes").config["Env"][1:] == ["a=1"]
+
+
+def test_the_images_that_a_build_needs(bare: Yard) -> None:
+    bare.write(
+        "Dockerfile",
+        "ARG V=1\nFROM unused AS a\nFROM one:$V AS b\nRUN --mount=from=two,target=/x true\nFROM b\n"
+        "COPY --from=b / /\nCOPY --from=three / /\nCOPY --from=folder / /\nCOPY --from=named / /\n",
+    )
+    request = Request(
+        name="t",
+        images=("t:1",),
+        context=str(bare.context),
+        contexts={"folder": "/tmp", "named": "docker-image://four:2"},
+    )
+    site = Site(request, Cache(bare.paths), bare.store, {})
+    assert list(site.images()) == ["one:1", "two", "three", "four:2"]
