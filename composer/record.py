@@ -31,6 +31,8 @@ class NetworkRow(TypedDict):
     gateway: str
     mac: str
     aliases: list[str]
+    asked: dict[str, Any]
+    """The Attachment that it was made by, as JSON."""
 
 
 class ContainerRow(TypedDict):

@@ -18,6 +18,10 @@ LOCAL = (
 )
 
 
+def own_names(hostname: str, domainname: str) -> str:
+    return f"{hostname}.{domainname} {hostname}" if domainname else hostname
+
+
 def hosts(
     hostname: str,
     domainname: str = "",
@@ -36,9 +40,18 @@ def hosts(
             if target == GATEWAY and not gateways:
                 raise UsageError(f"extra_hosts: {name} is to be the host, but no network leads there")
             rows += [(address, (name,)) for address in (gateways if target == GATEWAY else (target,))]
-    names = (f"{hostname}.{domainname}", hostname) if domainname else (hostname,)
-    rows += [(address, names) for address in addresses]
+    rows += [(address, (own_names(hostname, domainname),)) for address in addresses]
     return "".join(f"{address}\t{' '.join(found)}\n" for address, found in rows)
+
+
+def moved(text: str, names: str, old: Iterable[str], new: Iterable[str]) -> str:
+    """/etc/hosts of a container whose addresses were `old` and are `new`. Other lines stay as they are."""
+    new = list(new)
+    gone = set(old) - set(new)
+    lines = [line for line in text.splitlines() if (line.split() or [""])[0] not in gone]
+    there = {(line.split() or [""])[0] for line in lines}
+    lines += [f"{address}\t{names}" for address in new if address not in there]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def hostname_file(hostname: str) -> str:

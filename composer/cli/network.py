@@ -12,7 +12,8 @@ from composer.cli.grammar import Flag, Positional, Verb
 from composer.cli.render.listing import listing, show
 from composer.cli.volume import complain, pairs
 from composer.errors import ComposerError, ConflictError, UsageError
-from composer.model.stack import IpamPool, Network
+from composer.model.digest import to_json
+from composer.model.stack import Attachment, IpamPool, Network
 from composer.network import registry
 from composer.network.registry import NetworkRecord
 from composer.record import stacks
@@ -77,8 +78,11 @@ VERBS["connect"] = Verb(
     "Put a container on a network",
     (
         Flag("alias", "list", "A further name there (repeatable)", metavar="NAME"),
+        Flag("driver-opt", "list", "An option of its place there (repeatable)", metavar="KEY=VALUE"),
+        Flag("gw-priority", "int", "The highest has the default route", metavar="N"),
         Flag("ip", "str", "An IPv4 address", metavar="IP"),
         Flag("ip6", "str", "An IPv6 address", metavar="IP"),
+        Flag("link-local-ip", "list", "A link-local address (repeatable)", metavar="IP"),
     ),
     (ONE, CONTAINER),
     examples=(("network connect shared shop-web-1", "at once if it runs"),),
@@ -276,10 +280,26 @@ def run_prune(context: Context, *, force: bool) -> int:
 
 
 def run_connect(
-    context: Context, *, alias: list[str], ip: str, ip6: str, network: str, container: str
+    context: Context,
+    *,
+    alias: list[str],
+    driver_opt: list[str],
+    gw_priority: int | None,
+    ip: str,
+    ip6: str,
+    link_local_ip: list[str],
+    network: str,
+    container: str,
 ) -> int:
-    wanted = {"aliases": alias, "ipv4_address": ip, "ipv6_address": ip6}
-    return switch(context, network, container, connect=True, **wanted)
+    wanted = Attachment(
+        aliases=tuple(alias),
+        ipv4_address=ip or "",
+        ipv6_address=ip6 or "",
+        link_local_ips=tuple(link_local_ip),
+        gw_priority=gw_priority or 0,
+        driver_opts=pairs(driver_opt, "--driver-opt"),
+    )
+    return switch(context, network, container, connect=True, attachment=to_json(wanted))
 
 
 def run_disconnect(context: Context, *, network: str, container: str) -> int:

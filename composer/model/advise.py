@@ -23,6 +23,7 @@ def advise(config: dict[str, Any]) -> Iterator[Finding]:
         for path, message, hint in _service(service):
             yield ("services", name, *path), message, hint
     yield from _twice(config.get("services", {}))
+    yield from _unpublished(config)
 
 
 def _without_effect(config: dict[str, Any]) -> Iterator[Finding]:
@@ -48,6 +49,24 @@ def _service(service: Mapping[str, Any]) -> Iterator[Finding]:
     for key in ("hostname", "domainname"):
         if key in service and not _HOST_NAME.match(service[key]):
             yield (key,), f"`{service[key]}` cannot be a host name", "use letters, digits, - and ."
+
+
+def _unpublished(config: Mapping[str, Any]) -> Iterator[Finding]:
+    """Only a bridge has ports that could be published."""
+    networks = config.get("networks", {})
+    for name, service in config.get("services", {}).items():
+        mode = service.get("network_mode", "")
+        drivers = {(networks.get(key) or {}).get("driver", "") for key in service.get("networks", {})}
+        why = ""
+        if mode in ("host", "none"):
+            why = f"with `network_mode: {mode}`"
+        elif drivers and drivers <= {"macvlan", "ipvlan", "host", "none"}:
+            why = f"on networks of the driver {' and '.join(sorted(drivers))}"
+        if why and service.get("ports"):
+            yield ("services", name, "ports"), f"are discarded {why}", "only a bridge publishes ports"
+        for key in ("links", "mac_address") if mode in ("host", "none") else ():
+            if service.get(key):
+                yield ("services", name, key), f"has no effect with `network_mode: {mode}`", None
 
 
 def _twice(services: Mapping[str, Any]) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from composer.model.stack import Attachment
 from composer.network import links, sysctl
 from composer.network.netlink import Message, Netlink
 from composer.network.nft import apply, spoof
+from composer.network.options import EndpointOptions
 from composer.network.registry import Lease, NetworkRecord
 from composer.value import Value
 
@@ -46,6 +47,8 @@ class Endpoint(Value):
     stack: str = ""
     guarded: bool = True
     """Whether it may send under its own MAC and addresses only."""
+    sysctls: tuple[tuple[str, str], ...] = ()
+    """Names below /proc/sys/net, and values."""
 
 
 def arrange(
@@ -62,7 +65,8 @@ def arrange(
     Docker.
     """
     order = sorted(places, key=lambda p: (-p[2].priority, p[0].name))
-    given = {place[2].interface_name for place in order}
+    asked = {record.name: EndpointOptions.read(at.driver_opts) for record, _, at in order}
+    given = {at.interface_name or asked[record.name].interface for record, _, at in order}
     outside = [record for record, _, _ in by_preference(order) if not record.internal]
     first = {
         version: next((record.name for record in outside if record.gateway(version)), "")
@@ -71,7 +75,8 @@ def arrange(
     endpoints = []
     for record, lease, attachment in order:
         options = record.settings
-        interface = attachment.interface_name or _free_name(options.prefix, given)
+        extra = asked[record.name]
+        interface = attachment.interface_name or extra.interface or _free_name(options.prefix, given)
         given.add(interface)
         own = {version: record.name == first[version] for version in (4, 6)}
         endpoints.append(
@@ -93,6 +98,7 @@ def arrange(
                 icc=options.icc,
                 stack=lease.slot.partition("/")[0],
                 guarded=guarded and record.driver == "bridge",
+                sysctls=tuple((name.format(interface), value) for name, value in extra.sysctls),
             )
         )
     return endpoints

@@ -49,8 +49,23 @@ def _one_of(*names: str) -> Callable[[str], str]:
     return read
 
 
-_ANY = {"com.docker.network.driver.mtu": ("mtu", _mtu)}
-_TABLE: dict[str, dict[str, tuple[str, Callable[[str], Any]]]] = {
+_SYSCTL = re.compile(r"net\.(ipv4|ipv6|mpls)\.(conf|neigh)\.IFNAME\.([a-z0-9_]+)=([-0-9]+)")
+
+
+def _sysctls(text: str) -> tuple[tuple[str, str], ...]:
+    """Settings of one interface, as (name below /proc/sys/net with {} for the interface, value)."""
+    found = []
+    for entry in text.split(","):
+        match = _SYSCTL.fullmatch(entry.strip())
+        if match is None:
+            raise ValueError(f"{entry.strip()!r} is no setting such as net.ipv4.conf.IFNAME.rp_filter=1")
+        found.append((f"{match[1]}/{match[2]}/{{}}/{match[3]}", match[4]))
+    return tuple(found)
+
+
+_Table = Mapping[str, tuple[str, Callable[[str], Any]]]
+_ANY: _Table = {"com.docker.network.driver.mtu": ("mtu", _mtu)}
+_TABLE: Mapping[str, _Table] = {
     "bridge": {
         **_ANY,
         "com.docker.network.bridge.name": ("link", _interface),
@@ -72,6 +87,10 @@ _TABLE: dict[str, dict[str, tuple[str, Callable[[str], Any]]]] = {
     },
     "host": {},
     "none": {},
+}
+_ENDPOINT: _Table = {
+    "com.docker.network.endpoint.ifname": ("interface", _interface),
+    "com.docker.network.endpoint.sysctls": ("sysctls", _sysctls),
 }
 
 
@@ -99,19 +118,36 @@ class Options(Value):
             raise StackFileError(
                 [Complaint(f"there is no network driver {driver!r}", hint=f"drivers: {', '.join(DRIVERS)}")]
             )
-        values: dict[str, Any] = {}
-        complaints = []
-        for name, text in options.items():
-            field, read = _TABLE[driver].get(name, ("", str))
-            try:
-                values |= {field: read(text)} if field else {}
-            except ValueError as error:
-                complaints.append(Complaint(f"{name}: {error}", path=("driver_opts", name)))
-        if complaints:
-            raise StackFileError(complaints)
-        return cls(driver, **values)
+        return cls(driver, **_read(_TABLE[driver], options))
 
 
-def unknown(driver: str, options: Mapping[str, str]) -> list[str]:
-    """The options that mean nothing to the driver here; for a warning."""
-    return [name for name in options if name not in _TABLE.get(driver or "bridge", {})]
+class EndpointOptions(Value):
+    """What a service's `driver_opts` on a network can say. `sysctls` as `_sysctls` has them."""
+
+    interface: str = ""
+    sysctls: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def read(cls, options: Mapping[str, str]) -> Self:
+        """Raises StackFileError for a value that makes no sense."""
+        return cls(**_read(_ENDPOINT, options))
+
+
+def _read(table: _Table, options: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    complaints = []
+    for name, text in options.items():
+        field, read = table.get(name, ("", str))
+        try:
+            values |= {field: read(text)} if field else {}
+        except ValueError as error:
+            complaints.append(Complaint(f"{name}: {error}", path=("driver_opts", name)))
+    if complaints:
+        raise StackFileError(complaints)
+    return values
+
+
+def without_effect(options: Mapping[str, str], driver: str = "") -> list[str]:
+    """Those that mean nothing to a network of `driver`, or without one to a service's place on any."""
+    table = _TABLE.get(driver, {}) if driver else _ENDPOINT
+    return [name for name in options if name not in table]

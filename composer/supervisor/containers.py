@@ -19,6 +19,7 @@ import anyio
 from composer.bundle import process
 from composer.errors import ComposerError, RuntimeStepError
 from composer.model.stack import Service
+from composer.network.options import without_effect
 from composer.plan import actions as act
 from composer.plan.health import Health
 from composer.plan.observed import Container
@@ -65,6 +66,9 @@ class Containers:
         self.describe(live, service)
         if service.network_mode in ("bridge", "default"):
             self.core.net.ensure(plain_network(self.core.name), "")
+        for key, attachment in service.networks.items():
+            for option in without_effect(attachment.driver_opts):
+                self.core.notice(f"service {service.name}: the option {option} has no effect on {key}")
         self.core.world.containers[live.name] = live
         self.core.tell("create", live)
 

@@ -19,6 +19,7 @@ import anyio
 
 from composer.bundle.security import capabilities
 from composer.errors import ComposerError
+from composer.model.digest import from_json, to_json
 from composer.model.stack import Attachment, Network, Service, Stack
 from composer.network import endpoints, registry
 from composer.network.dns.resolvconf import upstreams
@@ -30,6 +31,7 @@ from composer.network.netlink import Netlink
 from composer.network.nft import resolver
 from composer.network.nft.apply import make
 from composer.network.nft.rules import PublishedPort
+from composer.network.options import without_effect
 from composer.network.registry import Lease, LeaseRequest, NetworkRecord
 from composer.paths import Paths
 from composer.plan.observed import NetworkState
@@ -38,6 +40,7 @@ from composer.supervisor import names
 from composer.supervisor.facts import host_facts
 from composer.supervisor.guests import Guests
 from composer.supervisor.hostfile import follow, text_of
+from composer.supervisor.interfaces import set_sysctls
 from composer.supervisor.keeperlink import KeeperLink
 from composer.supervisor.ports import Ports, addresses_of
 from composer.supervisor.rules import Rules
@@ -104,6 +107,8 @@ class Net:
     def ensure(self, network: Network, digest: str) -> None:
         """The network exists, with its bridge. Raises ConflictError, NotFoundError."""
         record = ensure_network(self.paths, self.stack, network, self.notice)
+        for option in without_effect(network.driver_opts, record.driver):
+            self.notice(f"network {network.key}: the option {option} means nothing to {record.driver}")
         self.know(record, network.key, digest)
         self.touch()
 
@@ -133,7 +138,7 @@ class Net:
         own = names.attachments(self.desired, service)
         rows = live.networks
         return {
-            name: own[name] if name in own else Attachment(aliases=tuple(rows[name]["aliases"]))
+            name: own[name] if name in own else from_json(Attachment, rows[name]["asked"])
             for name in live.plan.networks
             if name in own or name in rows
         }
@@ -161,6 +166,7 @@ class Net:
         made = arrange(live.name, live.pid, places, guarded=guarded(service))
         with Netlink(netlink) as inside:
             attach(self.host, inside, made, self.rules.socket)
+        set_sysctls(made)
         live.networks = rows(made, places)
         self.touch()
 
@@ -174,9 +180,11 @@ class Net:
         made = arrange(live.name, live.pid, places, guarded=guarded(service))
         gone = stay.keys() - {each.network for each in made}
         with Netlink(netlink) as inside:
-            attach(self.host, inside, [e for e in made if e.network not in stay], self.rules.socket)
+            new = [e for e in made if e.network not in stay]
+            attach(self.host, inside, new, self.rules.socket)
             endpoints.detach(inside, [stay[name] for name in gone])
             endpoints.reroute(inside, made)
+        set_sysctls(new)
         live.networks = rows(made, places)
         self.resolver.change(live.plan.id, **self._view(live, service))
         self.ports.serve(live)
@@ -184,9 +192,14 @@ class Net:
 
     # Ports.
 
-    def binding(self, live: Live) -> str:
-        """Where ports are published that name no address: what the container's first network says."""
-        return next((self.record(name).settings.host_ip for name in live.networks), "")
+    def binding(self, live: Live) -> str | None:
+        """Where ports are published that name no address: what the container's first network says.
+
+        None when it is on networks, and none of them can publish.
+        """
+        records = [self.record(name) for name in live.networks]
+        bridges = [record for record in records if record.driver == "bridge"]
+        return next((record.settings.host_ip for record in bridges), None if records else "")
 
     async def open(self, live: Live) -> None:
         """Its published ports lead to it. Together with those of others that start in the same moment."""
@@ -306,6 +319,7 @@ def rows(made: Iterable[Endpoint], places: list[Place]) -> dict[str, NetworkRow]
             gateway=record.gateway(4) or record.gateway(6),
             mac=by_network[record.name].mac,
             aliases=list(attachment.aliases),
+            asked=to_json(attachment),
         )
         for record, _, attachment in order
     }

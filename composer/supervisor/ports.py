@@ -10,7 +10,8 @@ import socket
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from composer.errors import PeerLostError
+from composer.bundle.namespaces import SHARED
+from composer.errors import ConflictError, PeerLostError
 from composer.model.stack import Port, Service
 from composer.network.ports import PortWish, Reservation, candidates, free
 from composer.network.ports import reserve as reserve_all
@@ -20,6 +21,9 @@ from composer.record import ContainerRow, PortRow, stacks
 from composer.supervisor.keeperlink import KeeperError, KeeperLink
 from composer.supervisor.names import OWN_NETWORK
 from composer.supervisor.world import Live
+
+NOT_BESIDE = ("ports", "expose", "hostname", "dns", "extra_hosts", "links", "external_links", "mac_address")
+"""What a service cannot say of itself when it is on another's network."""
 
 
 class Held(NamedTuple):
@@ -60,13 +64,14 @@ class Ports:
         """What is reserved for a container."""
         return self.held.get(live.plan.id[:12], {})
 
-    async def reserve(self, live: Live, service: Service, host_ip: str) -> list[PortRow]:
+    async def reserve(self, live: Live, service: Service, host_ip: str | None) -> list[PortRow]:
         """Reserve every port, or none. One that was free to choose stays what it was, if it still can.
 
-        `host_ip` is for those that name no address. Raises ConflictError that names the port and its holder.
+        `host_ip` is for those that name no address; None publishes nothing. Raises ConflictError that names
+        the port and its holder.
         """
         await self.drop()
-        wishes = wishes_of(live, service, host_ip) if service.network_mode in OWN_NETWORK else []
+        wishes = [] if host_ip is None else wishes_of(live, service, host_ip)
         reservations = reserve_all(wishes, self.holder)
         made = [
             (Held(live.plan.id[:12], r.wish.host_ip, r.port, r.wish.protocol, port.target, number), each)
@@ -128,10 +133,14 @@ class Ports:
             self.serve(live)
 
     def check(self, services: Iterable[Service]) -> None:
-        """Before anything starts: raises ConflictError for a port that is taken, or wanted twice.
+        """Before anything starts: raises ConflictError for a port that is taken, or wanted twice, and for
+        what a service cannot have for itself.
 
         Ports that may still be chosen, and those that our own containers have, are left to their moment.
         """
+        services = list(services)
+        for service in services:
+            refuse_beside(service)
         ours = {(held.port, held.protocol) for mine in self.held.values() for held in mine}
         wishes = [
             PortWish(port.host_ip, port.published, port.protocol, f"service {service.name}")
@@ -151,6 +160,17 @@ class Ports:
                 if row["pid"] and publishes(row, protocol, port):
                     return f"container {row['name']} of stack {record['stack']}"
         return ""
+
+
+def refuse_beside(service: Service) -> None:
+    """Who is on another's network has its ports and names, too, as with Docker. Raises ConflictError."""
+    for field in NOT_BESIDE if service.network_mode.startswith(SHARED) else ():
+        if getattr(service, field):
+            raise ConflictError(
+                f"service {service.name}: `{field}` and `network_mode: {service.network_mode}` "
+                "exclude each other",
+                hint=f"say `{field}` of the container whose network it is",
+            )
 
 
 def publishes(row: ContainerRow, protocol: str, port: int) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from composer.errors import ConflictError, NotFoundError
 from composer.model.stack import Attachment
 from composer.network import registry
+from composer.supervisor import netfiles
 from composer.supervisor.names import OWN_NETWORK
 from composer.supervisor.net import slot
 from composer.supervisor.world import Live
@@ -43,9 +44,11 @@ async def change(core: Core, live: Live, new: dict[str, Attachment], networks: t
     service = core.containers.service_of(live)
     wanted = {name: at for name, at in core.net.wanted(live, service).items() if name in networks}
     places = await core.net.places(live, wanted | new)
+    before = netfiles.addresses(live)
     if live.plan.alive:
         answer = await core.keeper.call("take", name=f"{live.plan.id}/netlink")
         core.net.reconnect(live, answer["fds"][f"{live.plan.id}/netlink"], places, service)
+        netfiles.move(core, live, before)
     else:
         live.networks = core.net.expected(places)
     live.change(networks=networks)

@@ -16,6 +16,16 @@ CASES = [
         "services.b.ports[0]",
         "`a`",
     ),
+    (
+        "services: {a: {image: x, ports: ['80:1'], network_mode: host}}",
+        "services.a.ports",
+        "are discarded with `network_mode: host`",
+    ),
+    (
+        "services: {a: {image: x, ports: ['80:1'], networks: [n]}}\nnetworks: {n: {driver: macvlan}}",
+        "services.a.ports",
+        "are discarded on networks of the driver macvlan",
+    ),
     ("version: '3'\nservices: {a: {image: x}}", "version", "obsolete"),
 ]
 

@@ -133,13 +133,122 @@ def test_modes(site: Host, machine: Machine) -> None:
     stack.ok("up", "-d")
     for service in ("beside", "near"):
         assert reach(stack, service, "127.0.0.1") == "web 127.0.0.1"
-        assert look(stack, service, "web")["names"]["web"] == [address(stack, "web")]
+        seen = look(stack, service, "web")
+        assert seen["names"]["web"] == [address(stack, "web")]
+        assert seen["hostname"] == look(stack, "web")["hostname"]
+        assert stack.ok("exec", "-T", service, "cat", "/etc/hostname").strip() == seen["hostname"]
     assert set(look(stack, "alone")["links"]) == {"lo"}
     assert call(machine, "127.0.0.1", 8090) == "machine 127.0.0.1"
     assert look(stack, "machine", "fixed")["names"]["fixed"] == ["192.0.2.7"]
     assert call(machine, "127.0.0.1", 8080)
     assert look(stack, "plain")["default"] == ["eth0"]
     assert not reaches(stack, "web", address(stack, "plain", "bridge"))
+
+
+def test_the_network_of_a_container_of_another_stack(site: Host, machine: Machine) -> None:
+    """By its name or by the beginning of its id; of a stack or alone."""
+    one = site.stack(f"services:\n  web:{SERVER}".replace("            ", "    "), "one", files=FILES)
+    mode = "network_mode: container:"
+    two = site.stack(
+        f"""
+        services:
+          near: {{image: host, init: true, command: [sleep, "1000"], {mode}{one.name}-web-1}}
+        """,
+        "two",
+    )
+    assert f"container:{one.name}-web-1 is not running" in two("up", "-d").stderr
+    one.ok("up", "-d")
+    two.ok("up", "-d")
+    assert reach(two, "near", "127.0.0.1").endswith(" 127.0.0.1")
+    assert reach(two, "near", "web")
+    assert look(two, "near")["hostname"] == look(one, "web")["hostname"]
+    alone = site.composer("container", "run", "-d", "--name", f"{site.mark}alone", "host", "sleep", "1000")
+    identity = alone.stdout.strip()
+    three = site.stack(
+        f"""
+        services:
+          near: {{image: host, init: true, command: [sleep, "1000"], {mode}{identity[:12]}}}
+        """,
+        "three",
+    )
+    three.ok("up", "-d")
+    assert look(three, "near")["hostname"] == identity[:12]
+    assert site.composer("container", "rm", "-f", f"{site.mark}alone").returncode == 0
+
+
+def test_what_cannot_be_said_beside_another(site: Host) -> None:
+    """Whose network it is says ports and names; told before anything starts."""
+    stack = site.stack(
+        """
+        services:
+          web: {image: host, command: [sleep, "1000"]}
+          near:
+            image: host
+            command: [sleep, "1000"]
+            network_mode: service:web
+            ports: ["8080:80"]
+        """
+    )
+    told = stack("up", "-d").stderr
+    assert "service near: `ports` and `network_mode: service:web` exclude each other" in told
+    assert not stack.ps()
+
+
+def test_ports_that_no_network_can_publish(site: Host, machine: Machine) -> None:
+    machine.neighbour()
+    stack = site.stack(
+        f"""
+        services:
+          web:{SERVER}
+            networks: [wire]
+            ports: ["8080:80"]
+        networks:
+          wire:
+            driver: macvlan
+            driver_opts: {{parent: out0}}
+            ipam: {{config: [{{subnet: 198.51.100.0/24, ip_range: 198.51.100.128/25}}]}}
+        """,
+        files=FILES,
+    )
+    parent = next(line.split()[1].partition("@")[0].rstrip(":") for line in
+                  machine.run("ip", "-o", "link").splitlines() if "lo:" not in line)  # fmt: skip
+    stack.rewrite((stack.folder / "compose.yaml").read_text().replace("out0", parent))
+    done = stack("up", "-d")
+    assert done.returncode == 0, done.stderr
+    assert "services.web.ports: are discarded on networks of the driver macvlan" in done.stderr
+    assert stack.ok("port", "web").strip() == ""
+    with machine.open() as free:
+        free.bind(("0.0.0.0", 8080))
+
+
+def test_driver_opts_of_a_service(site: Host, machine: Machine) -> None:
+    """Docker's two of an endpoint act; another one is named."""
+    text = f"""
+        services:
+          web:{SERVER}
+            networks:
+              default:
+                driver_opts:
+                  com.docker.network.endpoint.ifname: wan
+                  com.docker.network.endpoint.sysctls: "net.ipv4.conf.IFNAME.log_martians=1,\
+                    net.ipv4.neigh.IFNAME.retrans_time_ms=5000"
+                  com.example.colour: red
+        networks:
+          default: {{driver_opts: {{com.example.shape: round}}}}
+        """
+    stack = site.stack(text, files=FILES)
+    told = stack("up", "-d").stderr
+    assert "service web: the option com.example.colour has no effect on default" in told
+    assert "network default: the option com.example.shape means nothing to bridge" in told
+    seen = look(stack, "web")
+    assert set(seen["links"]) == {"lo", "wan"}
+    for name, value in (("conf/wan/log_martians", "1"), ("neigh/wan/retrans_time_ms", "5000")):
+        assert stack.ok("exec", "-T", "web", "cat", f"/proc/sys/net/ipv4/{name}").strip() == value
+    stack.ok("down")
+    stack.rewrite(text.replace("log_martians=1", "no_such=1"))
+    assert "this kernel has no setting net/ipv4/conf/wan/no_such" in stack("up", "-d").stderr
+    stack.rewrite(text.replace("net.ipv4.conf.IFNAME.log_martians=1", "kernel.panic=1"))
+    assert "'kernel.panic=1' is no" in stack("up", "-d").stderr
 
 
 def test_ipv6(site: Host, machine: Machine) -> None:

@@ -310,8 +310,13 @@ def test_connect_and_disconnect_a_running_container(site: Host, machine: Machine
 
     assert look(stack, "peer", "web")["names"]["web"] == []
     fixed = address(stack, "peer", "other").rpartition(".")[0] + ".77"
-    switch("connect", "other", "--alias", "site", "--ip", fixed)
+    first = address(stack, "web")
+    stack.ok("exec", "-T", "web", "sh", "-c", "echo 192.0.2.1 mine >> /etc/hosts")
+    switch("connect", "other", "--alias", "site", "--ip", fixed, "--gw-priority", "7")
+    hosts = look(stack, "web")["hosts"]
+    assert all(f"{found} " in hosts.replace("\t", " ") for found in (fixed, first, "192.0.2.1"))
     for _ in range(2):
+        assert look(stack, "web")["default"] == ["eth1"]
         assert look(stack, "peer", "web", "site")["names"] == {"web": [fixed], "site": [fixed]}
         assert reach(stack, "peer", "site")
         assert set(look(stack, "web")["links"]) == {"lo", "eth0", "eth1"}
@@ -321,6 +326,7 @@ def test_connect_and_disconnect_a_running_container(site: Host, machine: Machine
     (left,) = seen["links"].keys() - {"lo"}
     assert seen["default"] == [left]
     assert seen["names"]["peer"]
+    assert fixed in seen["hosts"] and first not in seen["hosts"]
     assert call(machine, "127.0.0.1", 8080)
     switch("disconnect", "other")
     assert set(look(stack, "web")["links"]) == {"lo"}
