@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from composer.api.patience import readable
 from composer.errors import ComposerError, PeerLostError, UsageError
 from composer.keeper.launch import address, launch
 from composer.keeper.wire import Decoder, encode, receive, rights
@@ -26,6 +27,8 @@ class Supervisor:
         self.decoder = Decoder()
         self.frames: list[Message] = []
         self.last = 0
+        self.deadline: float | None = None
+        """A moment of time.monotonic(); waiting longer for a frame raises LateError."""
         sock.sendall(encode(dict(HELLO)))
 
     @classmethod
@@ -89,6 +92,7 @@ class Supervisor:
 
     def receive(self) -> None:
         """Read once; what comes waits in `frames`."""
+        readable([self.sock], self.deadline)
         try:
             data, fds = receive(self.sock)
         except ConnectionError:

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,12 @@ class Project:
 
         stack: Stack = load_stack(json.dumps(self.stack_data).encode())
         return stack
+
+    def change(self, change: Callable[[Any], Any]) -> None:
+        """Have the stack as `change` makes it of its JSON form."""
+        self.kept = {**self.kept, "stack": change(self.stack_data)}
+        self.digest = hashlib.sha256(json.dumps(self.stack_data, sort_keys=True).encode()).hexdigest()
+        self.__dict__.pop("stack", None)
 
     @property
     def warnings(self) -> list[Complaint]:
@@ -223,10 +229,12 @@ def load_files(options: Mapping[str, Any], environment: Mapping[str, str], files
     from composer.model.load import load
 
     found = find(options, environment, files)
-    loaded = load(found.request, files, stdin_of(found.request))
+    loaded = load(found.request, files, stdin_of(found.request, options.get("text")))
     return loaded.replace(warnings=(*found.warnings, *loaded.warnings))
 
 
-def stdin_of(request: Request) -> bytes | None:
-    """Standard input, when it is one of the files."""
-    return sys.stdin.buffer.read() if "-" in request.files else None
+def stdin_of(request: Request, text: bytes | None = None) -> bytes | None:
+    """What `-` among the files stands for: `text` if there is one, else standard input."""
+    if "-" not in request.files:
+        return None
+    return sys.stdin.buffer.read() if text is None else text

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import select
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 from composer.api.client import Supervisor
+from composer.api.events import SECOND, Event, chosen, coming, kept, listen
 from composer.api.times import moment
 from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
-from composer.errors import PeerLostError
 
 VERB = Verb(
     "events",
@@ -32,8 +28,6 @@ VERB = Verb(
         ("events --since 1h --until 0s", "the last hour, and no more"),
     ),
 )
-SECOND = 1_000_000_000
-Event = dict[str, Any]
 
 
 def run(context: Context, *, json: bool, since: str, until: str, service: list[str]) -> int:
@@ -42,9 +36,7 @@ def run(context: Context, *, json: bool, since: str, until: str, service: list[s
     begin, end = moment(since), moment(until)
     seen = 0
     supervisor = Supervisor.connect(context.stack_paths) if end is None or end > time.time_ns() else None
-    number = supervisor.send("events") if supervisor else 0
-    if supervisor:
-        supervisor.next(number)
+    number = listen(supervisor) if supervisor else 0
     if begin is not None:
         for event in chosen(kept(context.stack_paths.events), service, begin, end):
             seen = event["time"]
@@ -58,42 +50,6 @@ def run(context: Context, *, json: bool, since: str, until: str, service: list[s
 
 def show(event: Event, as_json: bool) -> None:
     print(json.dumps(told(event)) if as_json else line(event), flush=True)
-
-
-def kept(path: Path) -> Iterator[Event]:
-    """What the file remembers, oldest first. A line that a power cut left half is skipped."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return
-    for text in lines:
-        try:
-            yield json.loads(text)
-        except ValueError:
-            continue
-
-
-def coming(supervisor: Supervisor, number: int, end: int | None) -> Iterator[Event]:
-    """What happens from now on, until `end` (ns since the epoch) or until the stack is gone."""
-    while True:
-        while supervisor.frames:
-            if event := supervisor.next(number).get("event"):
-                yield event
-        if end is not None:
-            left = (end - time.time_ns()) / SECOND
-            if left <= 0 or not select.select([supervisor.sock], [], [], left)[0]:
-                return
-        try:
-            supervisor.receive()
-        except PeerLostError:
-            return
-
-
-def chosen(events: Iterable[Event], services: Sequence[str], begin: int, end: int | None) -> Iterator[Event]:
-    for event in events:
-        within = event["time"] >= begin and (end is None or event["time"] <= end)
-        if within and (not services or event["service"] in services):
-            yield event
 
 
 def told(event: Event) -> Event:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,8 +20,10 @@ def follow(
     tail: int | None = None,
     since_ns: int | None = None,
     timestamps: bool = False,
+    deadline: float | None = None,
 ) -> Iterator[bytes]:
-    """What `read` gives, and then whatever is added, until the descriptor `stop` is readable.
+    """What `read` gives, and then whatever is added, until the descriptor `stop` is readable, or the moment
+    `deadline` of time.monotonic() has come.
 
     All logs are in `directory`, which exists. `discover` is asked again whenever a file appears there; a
     source that is new then is shown from its beginning.
@@ -38,8 +41,10 @@ def follow(
             poll.register(stop, select.POLLIN)
             ended = False
             while not ended:
-                ended = any(fd == stop for fd, _ in poll.poll())
-                if any(events & (CREATE | MOVED_TO | OVERFLOW) for _, events, _ in changes.take()) or ended:
+                left = None if deadline is None else max(deadline - time.monotonic(), 0) * 1000
+                events = poll.poll(left)
+                ended = not events or any(fd == stop for fd, _ in events)
+                if any(kind & (CREATE | MOVED_TO | OVERFLOW) for _, kind, _ in changes.take()) or ended:
                     for source in discover():
                         if source.path not in readers:
                             readers[source.path] = Reader(source)

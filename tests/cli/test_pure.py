@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from composer.cli import checks, complete, cp, images, overrides, stats, top, why
+from composer.api import copy
+from composer.cli import checks, complete, images, overrides, stats, top, why
 from composer.cli.joined import runs
 from composer.cli.terminal import Detached, Keys, detach_keys
 from composer.errors import NotFoundError, UsageError
@@ -231,7 +232,7 @@ def test_split_of_references(text: str, parts: tuple[str, str]) -> None:
     ],
 )
 def test_split_of_places(text: str, parts: tuple[str, str]) -> None:
-    assert cp.split(text) == parts
+    assert copy.split(text) == parts
 
 
 def test_a_finding_that_is_not_good_has_a_remedy(tmp_path: Any) -> None:
