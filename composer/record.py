@@ -66,7 +66,8 @@ class ContainerRow(TypedDict):
 
 
 class Record(TypedDict):
-    """`files` and `working_dir` are those of the last `up`. `generation` grows with every write."""
+    """`files` and `working_dir` are those of the last `up`. `owner`: the process that the stack lives for, by
+    number and start time; empty when it lives until somebody takes it down."""
 
     version: int
     stack: str
@@ -80,6 +81,7 @@ class Record(TypedDict):
     networks: dict[str, str]
     slots: dict[str, dict[str, Any]]
     oneoffs: dict[str, dict[str, Any]]
+    owner: list[int]
 
 
 def boot_id() -> str:
@@ -101,6 +103,7 @@ def empty(stack: str) -> Record:
         networks={},
         slots={},
         oneoffs={},
+        owner=[],
     )
 
 

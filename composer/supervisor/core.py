@@ -37,6 +37,7 @@ from composer.supervisor.keeperlink import KeeperLink
 from composer.supervisor.loop import Loop
 from composer.supervisor.net import Net
 from composer.supervisor.oneoffs import Oneoffs
+from composer.supervisor.owner import Owner
 from composer.supervisor.volumes import Volumes
 from composer.supervisor.world import Live, World, live_of, row
 
@@ -60,6 +61,7 @@ class Core:
         self.inside = Inside(self)
         self.oneoff = Oneoffs(self)
         self.loop = Loop(self.world, self.act, self.settle)
+        self.owner = Owner(self)
         self.record: Record = empty(name)
         self.stack = Stack(name, {})
         self.unsaved = False
@@ -190,6 +192,7 @@ class Core:
         clear(stack_group(self.name))
         names = {volume.name for volume in self.stack.volumes.values()} | self.volumes.owned(self.name)
         self.volumes.end(self.name, names, forget=volumes)
+        self.owner.forget()
         self.record = empty(self.name)
         self.stack, self.loop.desired = Stack(self.name, {}), None
         shutil.rmtree(self.here.state, ignore_errors=True)
@@ -224,6 +227,7 @@ class Core:
             for entry in stored["containers"]:
                 live = live_of(entry)
                 self.world.containers[live.name] = live
+            self.owner.recover(tuple(stored.get("owner") or ()))
         self.record["boot"], self.record["keeper"] = boot_id(), os.getppid()
         desired = read_json(self.here.desired)
         if desired is not None:
@@ -245,12 +249,12 @@ class Core:
 
     @property
     def idle(self) -> bool:
-        """Nothing runs, nothing is about to be restarted, and nobody wants anything."""
+        """Nothing runs, or is about to be restarted, and nobody wants anything, or is waited for."""
         running = any(
             live.plan.alive or live.pid or next_restart(live.plan) for live in self.world.containers.values()
         )
         waiting = self.loop.operation is not None or self.loop.queue or self.loop.busy
-        return not running and not waiting
+        return not running and not waiting and not self.owner.process
 
     async def leave(self) -> None:
         """End the keeper, and with it this process."""

@@ -63,6 +63,8 @@ class Ops:
     async def apply(self, request: Request) -> dict[str, Any]:
         core, options = self.core, self.wanted(request)
         self.check_ports(options)
+        if "owner" in request.fds:
+            core.owner.take(request.fds["owner"])
         core.loop.parallel = max(int(request.fields.get("parallel") or 0), 0)
         frames: list[dict[str, Any]] = []
         arrived = anyio.Event()
