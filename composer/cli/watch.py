@@ -88,12 +88,7 @@ class Watching:
         """Until `stop` is readable. Raises ComposerError."""
         from composer.watch.session import Session
 
-        counts = {rule.service: 0 for rule in self.rules}
-        for rule in self.rules:
-            counts[rule.service] += 1
-        session = Session(self.context, self.rules, self)
-        self.tell("watching", ", ".join(f"{name} ({count})" for name, count in counts.items()))
-        session.run(stop)
+        Session(self.context, self.rules, self).run(stop)
 
     def tell(self, service: str, text: str, *, wrong: bool = False) -> None:
         colour = self.context.colour

@@ -11,6 +11,7 @@ import os
 import select
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
@@ -64,6 +65,8 @@ class Session:
             watching(Tree({rule.path for rule in self.rules}, self.wanted)) as tree,
             watching(Tree([record], lambda path, directory: path == record)) as states,
         ):
+            counts = Counter(rule.service for rule in self.rules)
+            self.acts.tell("watching", ", ".join(f"{name} ({count})" for name, count in counts.items()))
             initial = [rule for rule in self.rules if rule.copies and rule.initial]
             self.note(decide(tree.files(), initial).copies)
             self.serve()
