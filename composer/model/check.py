@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from composer.model import own_keys
 from composer.model.kinds import nearest
 
 Path = tuple[str | int, ...]
@@ -104,6 +105,30 @@ def _health(name: str, service: Data, config: Data, enabled: set[str]) -> Iterat
         )
 
 
+def _own(name: str, service: Data, config: Data, enabled: set[str]) -> Iterator[Finding]:
+    """Our own keys."""
+    health = service.get("healthcheck", {})
+    asked = [key for key in ("test", *own_keys.PROBES) if health.get(key)]
+    if len(asked) > 1:
+        yield (
+            ("healthcheck", asked[-1]),
+            f"`{asked[0]}` and `{asked[1]}` exclude each other",
+            "keep one of the two",
+        )
+    for key in own_keys.PROBES:
+        if key in health:
+            yield from _judged(("healthcheck", key), own_keys.probe, {key: health[key]})
+    key = own_keys.RESTART_UNHEALTHY
+    yield from _judged((key,), own_keys.restart_unhealthy, service.get(key))
+
+
+def _judged(path: Path, read: Callable[[Any], object], value: Any) -> Iterator[Finding]:
+    try:
+        read(value)
+    except ValueError as error:
+        yield path, str(error), None
+
+
 _TWICE = (
     ("cpus", "limits", "cpus"),
     ("mem_limit", "limits", "memory"),
@@ -188,6 +213,7 @@ _SERVICE_RULES: tuple[Callable[[str, Data, Data, set[str]], Iterator[Finding]], 
         _watch,
         _targets,
         _devices,
+        _own,
     ),
 )
 

@@ -40,8 +40,23 @@ class Dependency(Value):
     required: bool = True
 
 
+class Probe(Value):
+    """A look from the outside, at a port of the container. `status`: ranges of codes that are well."""
+
+    scheme: Literal["tcp", "http", "https"]
+    port: int
+    path: str = "/"
+    method: str = "GET"
+    host: str = "localhost"
+    headers: Mapping[str, str] = NOTHING
+    status: tuple[tuple[int, int], ...] = ((200, 399),)
+
+
 class Healthcheck(Value):
-    """`test` starts with CMD, CMD-SHELL or NONE; empty means the image's own test. None: not said."""
+    """`test` starts with CMD, CMD-SHELL or NONE; empty means the image's own test. None: not said.
+
+    With `probe` there is no `test`.
+    """
 
     test: tuple[str, ...] = ()
     interval: int | None = None
@@ -50,6 +65,7 @@ class Healthcheck(Value):
     start_period: int | None = None
     start_interval: int | None = None
     disable: bool = False
+    probe: Probe | None = None
 
 
 class Port(Value):
@@ -176,6 +192,13 @@ class RestartPolicy(Value):
     window: int | None = None
 
 
+class UnhealthyRestart(Value):
+    """Restart what is unhealthy, `attempts` times (None: always); a run of `window` ns counts as new."""
+
+    attempts: int | None = None
+    window: int | None = None
+
+
 class UpdateConfig(Value):
     parallelism: int = 1
     delay: int = 0
@@ -284,6 +307,7 @@ class Service(Value):
     scale: int = 1
     depends_on: Mapping[str, Dependency] = NOTHING
     restart: RestartPolicy = RestartPolicy()
+    restart_unhealthy: UnhealthyRestart | None = None
     healthcheck: Healthcheck | None = None
     stop_grace_period: int | None = None
     stop_signal: str = ""

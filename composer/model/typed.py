@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from composer.model import own_keys, units
 from composer.model import stack as s
-from composer.model import units
 from composer.model.digest import frozen
 from composer.model.stack import FrozenMap
 
@@ -131,6 +131,7 @@ def _service(name: str, data: Data) -> s.Service:
         deploy_labels=_map(deploy.get("labels")),
         endpoint_mode=deploy.get("endpoint_mode", ""),
         placement=frozen(deploy.get("placement", {})),
+        restart_unhealthy=own_keys.restart_unhealthy(data.get(own_keys.RESTART_UNHEALTHY)),
         extensions=_extensions(data),
     )
 
@@ -234,6 +235,7 @@ def _healthcheck(data: Data) -> s.Healthcheck:
         test=tuple(data.get("test", ())),
         **times,
         **_taken(data, "retries", "disable"),
+        probe=own_keys.probe(data),
     )
 
 

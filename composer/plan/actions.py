@@ -100,6 +100,8 @@ class CreateContainer(ContainerAction):
     restart: RestartPolicy
     networks: tuple[str, ...]
     volumes: tuple[str, ...]
+    standby: bool = False
+    """It serves nobody until it takes over."""
 
 
 class UpdateContainer(ContainerAction):
@@ -147,6 +149,14 @@ class StopContainer(ContainerAction):
     grace: int | None = None
     hooks: tuple[Hook, ...] = ()
     again: bool = False
+    tries: int = 0
+    """With `again`: how many restarts count so far."""
+
+
+class TakeOver(ContainerAction):
+    """It gets the published ports and the service's name; from the container `of`, which retires, if any."""
+
+    of: str
 
 
 class KillContainer(ContainerAction):
@@ -157,6 +167,16 @@ class RemoveContainer(ContainerAction):
     """`volumes`: its anonymous volumes go too; otherwise they stay with the slot."""
 
     volumes: bool = False
+
+
+class RollBack(Action):
+    """Desire the service again as it was before this wish. It stands as failed then: no second time."""
+
+    service: str
+
+    @property
+    def subject(self) -> Subject:
+        return ("service", self.service)
 
 
 VERBS: Mapping[type[Action], str] = {
@@ -173,6 +193,8 @@ VERBS: Mapping[type[Action], str] = {
     RestartContainer: "restart",
     RunSteps: "run pre_start",
     RunHooks: "run post_start",
+    TakeOver: "take over",
+    RollBack: "roll back",
     StopContainer: "stop",
     KillContainer: "kill",
     RemoveContainer: "remove",

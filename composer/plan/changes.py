@@ -27,6 +27,7 @@ CONSEQUENCES: Mapping[str, Consequence] = {
     "endpoint_mode": "nothing",
     "placement": "nothing",
     "extensions": "nothing",
+    "restart_unhealthy": "nothing",
     "expose": "nothing",
     # Without effect on a container of ours.
     "models": "nothing",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from composer.model.stack import SECOND, Healthcheck
+from composer.model.stack import SECOND, Healthcheck, Probe
 from composer.value import Value
 
 Status = Literal["starting", "healthy", "unhealthy"]
@@ -30,6 +30,8 @@ class Check(Value):
     retries: int = 3
     start_period: int = 0
     start_interval: int = 5 * SECOND
+    probe: Probe | None = None
+    """A look from the outside instead of a `test` inside."""
 
 
 IMAGE_WORDS: Mapping[str, str] = {
@@ -48,13 +50,14 @@ def effective(own: Healthcheck | None, image: Mapping[str, Any]) -> Check | None
     said", as in Docker.
     """
     theirs = image.get("Healthcheck") or {}
-    test = tuple((own and own.test) or theirs.get("Test") or ())
-    if not test or test[0] == "NONE" or (own and own.disable):
+    probe = own.probe if own else None
+    test = () if probe else tuple((own and own.test) or theirs.get("Test") or ())
+    if not (probe or (test and test[0] != "NONE")) or (own and own.disable):
         return None
     said = {field: (own and getattr(own, field)) or theirs.get(word) for field, word in IMAGE_WORDS.items()}
-    if test[0] == "CMD-SHELL" and image.get("Shell"):
+    if test[:1] == ("CMD-SHELL",) and image.get("Shell"):
         test = ("CMD", *image["Shell"], *test[1:])
-    return Check(test, **{field: value for field, value in said.items() if value})
+    return Check(test, probe=probe, **{field: value for field, value in said.items() if value})
 
 
 class Result(Value):
@@ -75,6 +78,8 @@ class Health(Value):
     """Failures in a row that count."""
     results: tuple[Result, ...] = ()
     """The last five, oldest first."""
+    turned: int = 0
+    """When `status` became what it is."""
 
 
 def next_probe(check: Check, health: Health) -> int:
@@ -94,9 +99,11 @@ def after(check: Check, health: Health, result: Result) -> Health:
     kept = result.replace(output=result.output[:OUTPUT_LIMIT])
     results = (*health.results, kept)[-KEPT:]
     if result.exit_code == 0:
-        return health.replace(status="healthy", streak=0, results=results)
+        turned = health.turned if health.status == "healthy" else result.finished_at
+        return health.replace(status="healthy", streak=0, results=results, turned=turned)
     if health.status == "starting" and result.started_at < health.began + check.start_period:
         return health.replace(results=results)
     streak = health.streak + 1
-    status = "unhealthy" if streak >= check.retries else health.status
-    return health.replace(status=status, streak=streak, results=results)
+    if streak < check.retries or health.status == "unhealthy":
+        return health.replace(streak=streak, results=results)
+    return health.replace(status="unhealthy", streak=streak, results=results, turned=result.finished_at)

@@ -73,6 +73,10 @@ class Container(Value):
     hooks: tuple[str, ...] = ()
     """What ran to the end: `pre_start` (once in its life), `post_start` (since it was last begun)."""
     oneoff: bool = False
+    standby: bool = False
+    """Made to take over from one that serves: until then without published ports and the service's name."""
+    retired: bool = False
+    """Another one took over from it."""
 
     @property
     def alive(self) -> bool:

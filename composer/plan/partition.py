@@ -6,43 +6,14 @@ A phase says where an instance stands on its way to the goal. What to do about e
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from enum import Enum
+from functools import partial
 from typing import NamedTuple
 
 from composer.model.stack import Service
-from composer.plan import changes, order, restart
+from composer.plan import changes, order, restart, rollout
 from composer.plan.observed import Container, Observed, Slot
 from composer.plan.options import GOALS, Desired, Options
-
-
-class Phase(Enum):
-    MISSING = "its slot is empty and is to be filled"
-    REPLACE = "it is to make room for a new one"
-    AGAIN = "it runs, and is to be begun again"
-    START = "it does not run, and should"
-    HOOKS = "it runs, its post_start hooks have not"
-    UP = "it runs as it should"
-    ENDED = "it was begun for this goal, and ended by itself"
-    DONE = "a one-shot that has done its work"
-    STOP = "it runs, or would be restarted, and is to be stopped"
-    REMOVE = "it is to be removed"
-    LEFT = "nobody wants anything of it"
-
-
-class Instance(NamedTuple):
-    slot: Slot
-    name: str
-    container: Container | None
-    phase: Phase
-    because: str = ""
-    live: tuple[str, ...] = ()
-    """Fields that changed and only need recording."""
-
-
-PENDING = frozenset((Phase.MISSING, Phase.REPLACE, Phase.AGAIN, Phase.START))
-"""On the way to running."""
-GOING = frozenset((Phase.REPLACE, Phase.AGAIN, Phase.STOP, Phase.REMOVE))
-"""To be stopped, if it still runs."""
+from composer.plan.phases import Instance, Phase
 
 
 class Partition(NamedTuple):
@@ -114,15 +85,15 @@ def drifted(
     return frozenset(found)
 
 
-def partition(desired: Desired, observed: Observed, options: Options) -> Partition:
-    return _Sorter(desired, observed, options).all()
+def partition(desired: Desired, observed: Observed, options: Options, now: int) -> Partition:
+    return _Sorter(desired, observed, options, now).all()
 
 
 class _Sorter:
     """One sorting. Services are taken dependencies first, as a restart may be passed on to dependents."""
 
-    def __init__(self, desired: Desired, observed: Observed, options: Options) -> None:
-        self.desired, self.observed, self.options = desired, observed, options
+    def __init__(self, desired: Desired, observed: Observed, options: Options, now: int) -> None:
+        self.desired, self.observed, self.options, self.now = desired, observed, options, now
         self.goal = GOALS[options.goal]
         self.chosen, drawn = select(desired, observed, options)
         self.selected = self.chosen | drawn
@@ -167,18 +138,31 @@ class _Sorter:
         scale = self.options.scale.get(name, 0 if service.provider else service.scale)
         if not filled and self.goal.strict and scale:
             yield Instance(Slot(name, 1), self.desired.name(service, 1), None, Phase.LEFT)
-        if creates:
-            for number in range(1, scale + 1):
-                if number not in filled:
-                    name_there = self.desired.name(service, number)
-                    yield Instance(Slot(name, number), name_there, None, Phase.MISSING, "missing")
+        paced = creates and service.update_config is not None and not self.options.no_start
+        if paced and rollout.overlaps(service):
+            found = [self._running(service, container, creates) for _, container in sorted(filled.items())]
+            yield from self._in_turns(service, found, scale)
+            return
+        missing = [n for n in range(1, scale + 1) if n not in filled] if creates else []
+        found = [self._missing(service, number) for number in missing]
         for number, container in sorted(filled.items()):
             if target != "running":
-                yield self._leaving(container, target)
+                found.append(self._leaving(container, target))
             elif number > scale and creates:
-                yield _instance(container, Phase.REMOVE, f"scale is {scale}")
+                found.append(_instance(container, Phase.REMOVE, f"scale is {scale}"))
             else:
-                yield self._running(service, container, creates)
+                found.append(self._running(service, container, creates))
+        yield from self._in_turns(service, found, scale) if paced else found
+
+    def _missing(self, service: Service, number: int, standby: bool = False) -> Instance:
+        slot = Slot(service.name, number)
+        because = "to take over" if standby else "missing"
+        return Instance(slot, self.desired.name(service, number), None, Phase.MISSING, because, (), standby)
+
+    def _in_turns(self, service: Service, found: list[Instance], scale: int) -> Iterator[Instance]:
+        """With an update_config changes come a few at a time."""
+        make = partial(self._missing, service)
+        return rollout.turns(service, found, scale, make, self.observed, self.options.since, self.now)
 
     def _leaving(self, container: Container, target: str) -> Instance:
         if target == "absent":

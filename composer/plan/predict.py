@@ -27,10 +27,12 @@ from composer.plan.actions import (
     RemoveNetwork,
     RemoveVolume,
     RestartContainer,
+    RollBack,
     RunHooks,
     RunSteps,
     StartContainer,
     StopContainer,
+    TakeOver,
     UpdateContainer,
     VolumeAction,
 )
@@ -54,14 +56,18 @@ def foresee(
     """The whole plan, and the world after it."""
     done: list[Action] = []
     for _ in range(PASSES):
-        actions = step(desired, observed, options, now).actions
+        found = step(desired, observed, options, now)
+        actions = found.actions
         for action in actions:
             observed = predict(observed, action, desired.stack.name, now)
         done += actions
         if not actions:
             hoped = hopeful(desired, observed)
-            if hoped == observed:
+            dues = [entry.due for entry in found.blocked if entry.due is not None]
+            if hoped == observed and not dues:
                 return done, observed
+            if hoped == observed:
+                now = min(dues)
             observed = hoped
     raise AssertionError(f"the plan does not end: {done[-3:]}")
 
@@ -79,7 +85,8 @@ def _hoped(desired: Desired, container: Container) -> Container:
         return container.replace(state="exited", kill_at=None, exit_code=143)
     if awaited == "service_completed_successfully":
         return container.replace(state="exited", exit_code=0)
-    if awaited == "service_healthy" and container.health and container.health.status == "starting":
+    waits = awaited == "service_healthy" or container.standby
+    if waits and container.health and container.health.status == "starting":
         return container.replace(health=container.health.replace(status="healthy"))
     return container
 
@@ -92,6 +99,11 @@ def predict(observed: Observed, action: Action, stack: str, now: int) -> Observe
         case RemoveContainer():
             kept = tuple(c for c in observed.containers if c.name != action.name)
             return observed.replace(containers=kept)
+        case TakeOver():
+            return observed.replace(containers=tuple(_handed_over(action, c) for c in observed.containers))
+        case RollBack():
+            failures = {**observed.failures, action.subject: action.because}
+            return observed.replace(failures=FrozenMap(failures))
         case ContainerAction():
             effect = EFFECTS[type(action)]
             return observed.replace(
@@ -137,7 +149,14 @@ def _created(action: CreateContainer, now: int) -> Container:
         networks=action.networks,
         volumes=action.volumes,
         created_at=now,
+        standby=action.standby,
     )
+
+
+def _handed_over(action: TakeOver, container: Container) -> Container:
+    if container.name == action.name:
+        return container.replace(standby=False)
+    return container.replace(retired=True) if container.name == action.of else container
 
 
 def _started(action: StartContainer, container: Container, now: int) -> dict[str, Any]:
@@ -171,6 +190,7 @@ def _stopped(action: ContainerAction, container: Container, now: int) -> dict[st
     again = isinstance(action, StopContainer) and action.again
     if not container.alive:
         return {"stopped": True}
+    tries = action.tries if isinstance(action, StopContainer) and again else container.tries
     code = 137 if isinstance(action, KillContainer) else 143
     return {
         "state": "exited",
@@ -179,6 +199,7 @@ def _stopped(action: ContainerAction, container: Container, now: int) -> dict[st
         "kill_at": None,
         "stopped": not again,
         "again": again,
+        "tries": tries,
     }
 
 

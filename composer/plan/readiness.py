@@ -9,7 +9,8 @@ from composer.model.stack import Service
 from composer.plan import restart
 from composer.plan.observed import Container, Observed
 from composer.plan.options import GOALS, Desired, Options
-from composer.plan.partition import PENDING, Instance, Phase, ended
+from composer.plan.partition import ended
+from composer.plan.phases import PENDING, Instance, Phase
 from composer.plan.prepare import Need
 
 

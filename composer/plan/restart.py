@@ -17,10 +17,6 @@ LONGEST_DELAY = 60 * SECOND
 LONG_RUN = 10 * SECOND
 
 
-UNHEALTHY_KEY = "x-restart-unhealthy"
-"""On a service: `true`, or how often an unhealthy container is restarted since it was last begun."""
-
-
 class Restart(Value):
     """A restart that is due at `at`; the rest is to be recorded when it is done."""
 
@@ -33,13 +29,14 @@ class Restart(Value):
 def next_restart(container: Container) -> Restart | None:
     """The restart that follows the end of a container's last run, None when its policy gives none."""
     policy = container.restart
+    ran = max(0, container.finished_at - container.started_at)
     if container.again and container.state == "exited":
-        return Restart(container.finished_at, container.restarts + 1, container.tries + 1, container.backoff)
+        at = container.finished_at + (container.backoff if ran < LONG_RUN else 0)
+        return Restart(at, container.restarts + 1, container.tries + 1, _backoff(container, ran))
     if container.state != "exited" or container.stopped or container.oneoff or policy.condition == "no":
         return None
     if policy.condition == "on-failure" and container.exit_code == 0:
         return None
-    ran = max(0, container.finished_at - container.started_at)
     tries = 0 if policy.window is not None and ran >= policy.window else container.tries
     if policy.max_attempts is not None and tries >= policy.max_attempts:
         return None
@@ -57,8 +54,15 @@ def cured_by_restart(service: Service | None, container: Container) -> bool:
         return False
     if container.health.status != "unhealthy":
         return False
-    budget = service.extensions.get(UNHEALTHY_KEY)
-    return budget is True or (isinstance(budget, int) and container.restarts < budget)
+    budget = service.restart_unhealthy
+    return budget is not None and (budget.attempts is None or tries_of(service, container) < budget.attempts)
+
+
+def tries_of(service: Service, container: Container) -> int:
+    """The restarts that still count against a budget for unhealthy ones."""
+    budget, health = service.restart_unhealthy, container.health
+    ran = health.turned - container.started_at if health else 0
+    return 0 if budget and budget.window is not None and ran >= budget.window else container.tries
 
 
 def _backoff(container: Container, ran: int) -> int:

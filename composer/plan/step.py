@@ -19,15 +19,18 @@ from composer.plan.actions import (
     KillContainer,
     RemoveContainer,
     RestartContainer,
+    RollBack,
     RunHooks,
     RunSteps,
     StartContainer,
     StopContainer,
+    TakeOver,
     UpdateContainer,
 )
 from composer.plan.observed import Container, Observed, Slot
 from composer.plan.options import GOALS, Desired, Options
-from composer.plan.partition import GOING, PENDING, Instance, Phase, drifted, ended, partition
+from composer.plan.partition import drifted, ended, partition
+from composer.plan.phases import GOING, PENDING, Instance, Phase
 from composer.plan.prepare import Need
 from composer.plan.readiness import Readiness
 from composer.value import Value
@@ -41,6 +44,8 @@ class Blocked(Value):
     service: str
     reason: str
     final: bool = False
+    due: int | None = None
+    """When its turn in an update comes, in nanoseconds since the epoch."""
 
 
 class Step(Value):
@@ -68,7 +73,7 @@ class _Planner:
     def __init__(self, desired: Desired, observed: Observed, options: Options, now: int) -> None:
         self.desired, self.observed, self.options, self.now = desired, observed, options, now
         self.goal = GOALS[options.goal]
-        self.partition = partition(desired, observed, options)
+        self.partition = partition(desired, observed, options, now)
         self.actions: list[Action] = []
         self.blocked: list[Blocked] = []
         self.wake_at: int | None = None
@@ -81,6 +86,9 @@ class _Planner:
         self.ready = Readiness(self.desired, self.observed, self.options, self.partition.services, self.needs)
         for instance in self.partition.instances():
             self._decide(instance)
+        for (kind, name), text in self.observed.failures.items():
+            if kind == "service":
+                self.blocked.append(Blocked(name, name, text, final=True))
         if self.goal.clears:
             for action in prepare.leftovers(self.desired, self.observed, self.options):
                 self._do(action)
@@ -147,6 +155,8 @@ class _Planner:
     def _decide(self, instance: Instance) -> None:
         phase, container = instance.phase, instance.container
         need = self.needs.get(instance.slot.service)
+        if instance.awaits:
+            self._turn(instance, instance.awaits)
         if need and (phase in (Phase.MISSING, Phase.START) or (phase is Phase.REPLACE and not need.leaving)):
             self._wait(instance, need.reason, final=need.final)
         elif container is None:
@@ -156,6 +166,12 @@ class _Planner:
                 self._wait(instance, "there is no container to start", final=True)
         elif phase in GOING:
             self._leave(instance, container)
+        elif phase in (Phase.TURN, Phase.HELD):
+            self._turn(instance, instance.because, final=phase is Phase.HELD)
+        elif phase is Phase.TAKE_OVER:
+            self._do(TakeOver(*_about(instance, container, "ready"), of=instance.of))
+        elif phase is Phase.ROLL_BACK:
+            self._roll_back(instance)
         elif phase is Phase.START:
             self._start(instance, container)
         elif container.alive:
@@ -181,8 +197,20 @@ class _Planner:
                 restart=service.restart,
                 networks=tuple(networks[key].name for key in service.networks if key in networks),
                 volumes=tuple(volumes[key].name for key in prepare.volume_keys(service) if key in volumes),
+                standby=instance.standby,
             )
         )
+
+    def _turn(self, instance: Instance, reason: str, *, final: bool = False) -> None:
+        slot, due = instance.slot, instance.wake_at
+        self.blocked.append(Blocked(str(slot), slot.service, reason, final, due))
+        if due is not None:
+            self._wake(due)
+
+    def _roll_back(self, instance: Instance) -> None:
+        action = RollBack(instance.because, service=instance.slot.service)
+        if action.subject not in self.observed.failures and action not in self.actions:
+            self.actions.append(action)
 
     def _start(self, instance: Instance, container: Container) -> None:
         wait = self.ready.wait(instance.slot.service)
@@ -268,7 +296,8 @@ class _Planner:
         if grace is None:
             grace = service.stop_grace_period
         signal, hooks = service.stop_signal, service.pre_stop
-        self._do(StopContainer(*about, signal=signal, grace=grace, hooks=hooks, again=again))
+        tries = restart.tries_of(service, container)
+        self._do(StopContainer(*about, signal=signal, grace=grace, hooks=hooks, again=again, tries=tries))
 
     def _patience(self, container: Container, kill_at: int) -> int:
         """A later wish with a shorter timeout makes an end of waiting; what this wish stopped has its own."""

@@ -10,7 +10,7 @@ from composer.errors import ComposerError, NotFoundError
 from composer.model.stack import FrozenMap, Service
 from composer.plan import actions as act
 from composer.plan.observed import Slot
-from composer.plan.partition import Instance, Phase
+from composer.plan.phases import Instance, Phase
 from composer.plan.prepare import BUILT_IN
 from composer.plan.readiness import CONDITIONS, Wait
 from composer.supervisor.world import Live

@@ -20,10 +20,12 @@ from composer.plan.actions import (
     RemoveNetwork,
     RemoveVolume,
     RestartContainer,
+    RollBack,
     RunHooks,
     RunSteps,
     StartContainer,
     StopContainer,
+    TakeOver,
     UpdateContainer,
     VolumeAction,
 )
@@ -42,6 +44,8 @@ DOING: Mapping[type[Action], tuple[str, str]] = {
     RestartContainer: ("Restarting", "Restarted"),
     RunSteps: ("Preparing", "Prepared"),
     RunHooks: ("Running hooks", "Started"),
+    TakeOver: ("Taking over", "Took over"),
+    RollBack: ("Rolling back", "Rolled back"),
     StopContainer: ("Stopping", "Stopped"),
     KillContainer: ("Killing", "Killed"),
     RemoveContainer: ("Removing", "Removed"),
@@ -58,6 +62,8 @@ def name(action: Action) -> str:
         return f"Network {action.name}"
     if isinstance(action, VolumeAction):
         return f'Volume "{action.name}"'
+    if isinstance(action, RollBack):
+        return f"Service {action.service}"
     return f"Image {action.subject[1]}"
 
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from composer.model.stack import Build, FrozenMap, Hook, Network, RestartPolicy, Volume
+from composer.model.stack import Build, FrozenMap, Hook, Network, RestartPolicy, UnhealthyRestart, Volume
 from composer.plan.actions import RemoveContainer, StopContainer
 from composer.plan.health import Health
 from composer.plan.observed import ImageState, NetworkState, Observed, VolumeState
 from composer.plan.options import Options
 from composer.plan.predict import simulate
+from composer.plan.restart import next_restart
 from composer.plan.step import step
 from tests.plan.worlds import (
     BEFORE,
@@ -278,25 +279,31 @@ def test_keeping_looks_after_what_no_wish_is_about() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "restarts", "expected"),
+    ("budget", "fields", "expected"),
     [
-        (None, 0, ""),
-        (False, 0, ""),
-        (True, 99, "web-1 stop: unhealthy"),
-        (2, 1, "web-1 stop: unhealthy"),
-        (2, 2, ""),
-        ("nonsense", 0, ""),
+        (None, {}, ""),
+        (UnhealthyRestart(), {"tries": 99}, "web-1 stop: unhealthy"),
+        (UnhealthyRestart(attempts=2), {"tries": 1}, "web-1 stop: unhealthy"),
+        (UnhealthyRestart(attempts=2), {"tries": 2}, ""),
+        (UnhealthyRestart(attempts=2, window=10**10), {"tries": 2}, ""),
+        (
+            UnhealthyRestart(attempts=2, window=10**10),
+            {"tries": 2, "started_at": -(10**10)},
+            "web-1 stop: unhealthy",
+        ),
     ],
 )
-def test_unhealthy_ones_are_restarted_within_their_budget(key: Any, restarts: int, expected: str) -> None:
-    extensions = FrozenMap({"x-restart-unhealthy": key} if key is not None else {})
-    want = desired(service("web", extensions=extensions))
-    world = changed(settled(want), "web-1", health=Health(status="unhealthy"), restarts=restarts)
+def test_unhealthy_ones_are_restarted_within_their_budget(
+    budget: UnhealthyRestart | None, fields: dict[str, Any], expected: str
+) -> None:
+    """A run that lasted for the window begins the count anew."""
+    want = desired(service("web", restart_unhealthy=budget))
+    world = changed(settled(want), "web-1", health=Health(status="unhealthy", turned=NOW), **fields)
     assert now(want, world, Options()) == expected
 
 
 def test_an_unhealthy_one_comes_back_whatever_its_policy() -> None:
-    want = desired(service("web", extensions=FrozenMap({"x-restart-unhealthy": True})))
+    want = desired(service("web", restart_unhealthy=UnhealthyRestart()))
     world = changed(settled(want), "web-1", health=Health(status="unhealthy"))
     assert plan(want, world, Options()) == text("""
         web-1 stop: unhealthy
@@ -307,13 +314,27 @@ def test_an_unhealthy_one_comes_back_whatever_its_policy() -> None:
     assert states(after) == {"web-1": "running"}
 
 
+def test_who_is_unhealthy_again_and_again_waits_longer_each_time() -> None:
+    want = desired(service("web", restart_unhealthy=UnhealthyRestart()))
+    ended = {"state": "exited", "again": True, "started_at": NOW, "finished_at": NOW}
+    at, delays = NOW, []
+    world = changed(settled(want), "web-1", **ended)
+    for _ in range(3):
+        due = next_restart(container(world, "web-1"))
+        assert due is not None
+        delays.append(due.at - at)
+        world = changed(world, "web-1", backoff=due.backoff)
+    assert delays == [0, 10**8, 2 * 10**8]
+
+
 def test_an_unhealthy_dependency_that_is_restarted_is_waited_for() -> None:
-    sick = FrozenMap({"x-restart-unhealthy": 1})
-    want = desired(service("web", "db:healthy"), service("db", extensions=sick))
+    want = desired(
+        service("web", "db:healthy"), service("db", restart_unhealthy=UnhealthyRestart(attempts=1))
+    )
     world = changed(settled(want), "db-1", health=Health(status="unhealthy"), begun_at=SINCE)
     world = changed(world, "web-1", state="created")
     assert now(want, world) == "db-1 stop: unhealthy\nweb-1 waits: db-1 to be restarted"
-    spent = changed(world, "db-1", restarts=1)
+    spent = changed(world, "db-1", tries=1)
     assert now(want, spent).startswith("web-1 failed: dependency failed to start")
 
 

@@ -137,7 +137,7 @@ def test_it_converges_and_is_idempotent(want: Desired, observed: Observed, wish:
     after = settle(want, observed, wish, NOW)
     found = step(want, after, wish, NOW)
     assert found.actions == ()
-    assert found.settled
+    assert found.settled or found.wake_at is not None  # a restart by policy that somebody waits for
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
