@@ -15,7 +15,8 @@ from composer.build.snapshot import Snapshot
 from composer.errors import ImageError
 from composer.images.layers import overlay_prefix
 from composer.runtime import linux
-from composer.runtime.rootfs import Overlay, open_root
+from composer.runtime.overlay import Overlay
+from composer.runtime.rootfs import open_root
 
 OPTIONS = ("redirect_dir=off", "metacopy=off", "index=off", "volatile")
 """A layer must hold whole files under their own names. It is synced when an image is made of it, not before:

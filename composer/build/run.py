@@ -203,7 +203,8 @@ class Furniture:
         """Mounted here, in this process's own namespace, since a list of layers may be long."""
         from composer.build.mounting import OPTIONS
         from composer.runtime import linux
-        from composer.runtime.rootfs import Overlay, open_root
+        from composer.runtime.overlay import Overlay
+        from composer.runtime.rootfs import open_root
 
         place = self._new()
         for name in ("upper", "work", "all"):

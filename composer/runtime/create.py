@@ -9,8 +9,8 @@ from typing import Any
 from composer.runtime import cgroup, hooks, init, stage
 from composer.runtime.errors import StepError
 from composer.runtime.launch import compile_filter
+from composer.runtime.overlay import Overlay
 from composer.runtime.pending import Line, Pending, Stdio
-from composer.runtime.rootfs import Overlay
 
 __all__ = ["Overlay", "Pending", "Stdio", "StepError", "create"]
 
@@ -55,7 +55,7 @@ def create(
 
     def run_hooks(pid: int) -> None:
         for kind in hooks.RUNTIME:
-            hooks.run(spec, kind, hooks.state(spec, name, "creating", pid, bundle))
+            hooks.run(spec, kind, hooks.state(spec, name, "created", pid, bundle))
 
     keep = () if listener < 0 else (listener,)
     return Pending(body, stdio, preserve=preserve, keep=keep, hooks=run_hooks)

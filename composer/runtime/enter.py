@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from composer.runtime import cgroup, linux, mounts, namespaces, process, stage, tty, users
-from composer.runtime.inroot import Root
+from composer.runtime.inroot import Root, closing
 from composer.runtime.launch import Launch, compile_filter, labelled
 from composer.runtime.pending import Line, Pending, Stdio, run_steps
 
@@ -87,10 +88,21 @@ def _prepare_process(job: Job) -> None:
     process.prepare(job.process)
 
 
+def _own_streams(job: Job) -> None:
+    users.own_streams(job.process.get("user") or {}, partial(namespaces.host_id, job.linux))
+
+
 def _join(job: Job) -> None:
     """All at once, setns(2): the container's process decides nothing in between."""
     kinds = {*job.namespaces.new, *job.namespaces.joined} - {"cgroup"}
-    linux.setns(job.pidfd, sum(namespaces.FLAGS[kind] for kind in kinds))
+    if "mount" in kinds:
+        linux.setns(job.pidfd, sum(namespaces.FLAGS[kind] for kind in kinds))
+        return
+    with closing(os.open(f"/proc/{job.pid}/root", linux.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+        if kinds:
+            linux.setns(job.pidfd, sum(namespaces.FLAGS[kind] for kind in kinds))
+        os.fchdir(root)
+        os.chroot(".")
 
 
 def _join_cgroup(job: Job) -> None:
@@ -137,6 +149,7 @@ HOST_STEPS = (
     ("hiding", _hide),
     ("cgroup", _enter_cgroup),
     ("process", _prepare_process),
+    ("streams", _own_streams),
     ("namespaces", _join),
 )
 STEPS = (

@@ -19,8 +19,9 @@ from typing import Any
 from composer.runtime import linux, namespaces
 from composer.runtime.errors import StepError
 from composer.runtime.inroot import closing
+from composer.runtime.overlay import Overlay
 from composer.runtime.pending import Line, Pending, Stdio, run_steps
-from composer.runtime.rootfs import Overlay, open_root
+from composer.runtime.rootfs import open_root
 
 _PATIENCE = 10.0  # seconds for a terminal that should be there already
 _STATE, _PID, _LOG, _CONSOLE = "oci", "oci.pid", "oci.log", "oci.sock"

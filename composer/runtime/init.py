@@ -56,9 +56,7 @@ def _mounts(job: Job) -> None:
 
 
 def _devices(job: Job) -> None:
-    own = any(op.destination == "/dev" and isinstance(op, mounts.Filesystem) for op in job.operations)
-    mapped = job.namespaces.has("user")
-    rootfs.populate_dev(job.root, job.linux.get("devices") or (), mknod=not mapped, own=own)
+    rootfs.populate_dev(job.root, job.nodes, job.opened_nodes, own=job.own_dev)
 
 
 def _terminal(job: Job) -> None:
@@ -83,7 +81,7 @@ def _run_hooks(job: Job, kind: str, status: str) -> None:
 
 
 def _container_hooks(job: Job) -> None:
-    _run_hooks(job, "createContainer", "creating")
+    _run_hooks(job, "createContainer", "created")
 
 
 def _masked_paths(job: Job) -> None:
@@ -114,7 +112,11 @@ def _working_directory(job: Job) -> None:
 
 
 def _pivot(job: Job) -> None:
-    rootfs.pivot(job.root, job.linux.get("rootfsPropagation") or "")
+    propagation = job.linux.get("rootfsPropagation") or ""
+    if job.outside < 0:
+        rootfs.pivot(job.root, propagation)
+    else:
+        job.root = rootfs.leave(job.root, propagation, job.outside)
     if (job.spec.get("root") or {}).get("readonly"):
         linux.mount_setattr(job.root.descriptor, on=linux.MOUNT_ATTR_RDONLY, path="/")
 

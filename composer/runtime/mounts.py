@@ -20,8 +20,8 @@ from composer.runtime import linux
 from composer.runtime.copyup import copy_tree
 from composer.runtime.errors import StepError
 from composer.runtime.inroot import Root, closing
+from composer.runtime.overlay import Overlay, Owner, from_options, idmap, open_overlay
 
-LONGEST_OPTION = 255  # of fsconfig(2), without the final zero
 _ATIME = linux.MOUNT_ATTR__ATIME
 # word: (attributes to set, attributes to clear). Each exists with an "r" before it, for the whole tree.
 _ATTRIBUTES = {
@@ -117,6 +117,7 @@ class Host(NamedTuple):
     """What `open` may ask of the host side."""
 
     userns: Callable[[Any, Any], int]  # (uid mappings, gid mappings) → descriptor of such a namespace
+    owner: Owner | None  # by whom the layers of overlays are shown
     groups: Mapping[str, str]  # cgroup hierarchy's mount point → the container's directory in it
     alone: bool  # cgroup v2 is all there is
 
@@ -194,7 +195,7 @@ class Bind(Operation):
 
 
 class Filesystem(Operation):
-    """A file system of its own: proc, sysfs, tmpfs, devpts, mqueue, overlay, …"""
+    """A file system of its own: proc, sysfs, tmpfs, devpts, mqueue, …"""
 
     def __init__(self, destination: str, options: Options, fstype: str, source: str) -> None:
         super().__init__(destination, options)
@@ -208,6 +209,23 @@ class Filesystem(Operation):
         self.mount = new_filesystem(self.fstype, self.source, self.options.data, self.destination)
         if self.options.copyup:
             _copy_up(root, self.destination, self.mount)
+        self._finish(root, directory=True)
+
+
+class Layers(Operation):
+    """An overlay: the host's layers, so the host's rights make it."""
+
+    def __init__(self, destination: str, options: Options, overlay: Overlay) -> None:
+        super().__init__(destination, options)
+        self.overlay = overlay
+
+    def describe(self) -> str:
+        return f"overlay at {self.destination}"
+
+    def open(self, host: Host) -> None:
+        self.mount = open_overlay(self.overlay, host.owner)
+
+    def attach(self, root: Root) -> None:
         self._finish(root, directory=True)
 
 
@@ -282,9 +300,6 @@ def _operation(mount: Mapping[str, Any], bundle: str, own: tuple[Any, Any], labe
     if options.remount:
         return Remount(destination, options)
     if fstype == "bind" or options.bind:
-        if options.data:
-            words = ", ".join(key for key, _ in options.data)
-            raise StepError("mounts", errno.EINVAL, destination, f"a bind mount cannot take options: {words}")
         mappings: Any = (mount.get("uidMappings"), mount.get("gidMappings"))
         if not all(mappings):
             mappings = own if options.idmap else ()
@@ -299,6 +314,8 @@ def _operation(mount: Mapping[str, Any], bundle: str, own: tuple[Any, Any], labe
         raise StepError("mounts", errno.EINVAL, destination, "neither a type nor the option bind is given")
     if label:
         options = options._replace(data=(*options.data, ("context", label)))
+    if fstype == "overlay":
+        return Layers(destination, options, from_options(options.data, bundle))
     return Filesystem(destination, options, fstype, source or fstype)
 
 
@@ -307,16 +324,8 @@ def new_filesystem(fstype: str, source: str, data: Iterable[tuple[str, str | Non
     with closing(linux.fsopen(fstype)) as context:
         linux.fsconfig(context, "source", source)
         for key, value in data:
-            for name, part in _parts(key, value):
-                linux.fsconfig(context, name, part)
+            linux.fsconfig(context, key, value)
         return linux.fsmount(context, path=path)
-
-
-def _parts(key: str, value: str | None) -> list[tuple[str, str | None]]:
-    """An option in pieces that fsconfig(2) takes: many layers of an overlay one by one (Linux 6.7)."""
-    if key != "lowerdir" or value is None or len(value) <= LONGEST_OPTION:
-        return [(key, value)]
-    return [("lowerdir+", layer) for layer in value.split(":")]
 
 
 def set_attributes(mount: int, options: Options, path: str) -> None:
@@ -325,11 +334,6 @@ def set_attributes(mount: int, options: Options, path: str) -> None:
             linux.mount_setattr(mount, on=on, off=off, recursive=recursive, path=path)
     for kind, recursive in options.propagation:
         linux.mount_setattr(mount, propagation=kind, recursive=recursive, path=path)
-
-
-def idmap(mount: int, userns: int, *, recursive: bool, path: str) -> None:
-    """Show the owners of files as the user namespace maps them (mount_setattr(2), "ID-mapped mounts")."""
-    linux.mount_setattr(mount, on=linux.MOUNT_ATTR_IDMAP, userns=userns, recursive=recursive, path=path)
 
 
 # What engines (lxcfs) rightly put over files of /proc; anything else there would fool the kernel's readers.

@@ -114,6 +114,19 @@ def id_map(mappings: Iterable[Mapping[str, int]]) -> str:
     return "".join(f"{m['containerID']} {m['hostID']} {m['size']}\n" for m in mappings)
 
 
+def host_id(linux_part: Mapping[str, Any], kind: str, inside: int) -> int:
+    """What the host calls an id of the container; `kind` is uid or gid. Raises StepError."""
+    rows = linux_part.get(f"{kind}Mappings")
+    for row in rows or ():
+        if 0 <= inside - row["containerID"] < row["size"]:
+            return int(row["hostID"] + inside - row["containerID"])
+    if rows:
+        raise StepError(
+            "namespaces", errno.EINVAL, f"linux.{kind}Mappings", f"has no row for the id {inside}"
+        )
+    return inside
+
+
 def loopback_up() -> None:
     """netdevice(7): IFF_UP for lo."""
     siocsifflags, iff_up = 0x8914, 1

@@ -9,14 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from composer.runtime import linux
 from composer.runtime.errors import StepError
 from composer.runtime.inroot import Root, closing
-from composer.runtime.mounts import LONGEST_OPTION, idmap, new_filesystem
+from composer.runtime.mounts import new_filesystem
+from composer.runtime.overlay import Overlay, Owner, open_overlay
 
 _PROPAGATION = {
     "": linux.MS_PRIVATE,
@@ -49,114 +49,18 @@ _LINKS = (
 _KINDS = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
-class Overlay(NamedTuple):
-    """A root of layers: `lowers` from the topmost down; `upper` and `work` on one file system."""
-
-    lowers: tuple[str, ...]
-    upper: str
-    work: str
-    options: tuple[str, ...] = ()
-
-
-class Owner(NamedTuple):
-    """A user namespace that an overlay's layers are mapped by, and the host's ids of its root."""
-
-    userns: int
-    uid: int
-    gid: int
-
-
 def open_root(path: str, propagation: str, overlay: Overlay | None, owner: Owner | None) -> int:
     """Host side: the root as a mount that is attached nowhere. An overlay's layers are shown as `owner`'s."""
     if propagation not in _PROPAGATION:
         raise StepError("root", errno.EINVAL, path, f"rootfsPropagation {propagation!r} is not known")
     if overlay is not None:
-        return _open_overlay(overlay, owner)
+        return open_overlay(overlay, owner)
     mount = linux.open_tree(linux.AT_FDCWD, path, linux.OPEN_TREE_CLONE | linux.AT_RECURSIVE)
     if not stat.S_ISDIR(os.fstat(mount).st_mode):
         raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
     if _PROPAGATION[propagation] not in (linux.MS_SHARED, linux.MS_SLAVE):
         linux.mount_setattr(mount, propagation=linux.MS_PRIVATE, recursive=True, path=path)
     return mount
-
-
-def _open_overlay(overlay: Overlay, owner: Owner | None) -> int:
-    """Layers are named by descriptor, relative to /proc/self/fd: short, any character, id-mapped or not."""
-    with _workshop(owner):
-        held = [_open_layer(path, owner) for path in overlay.lowers]
-        above = os.path.commonpath((overlay.upper, overlay.work))
-        # The kernel wants both below one mount.
-        base = _open_layer(above, owner)
-        upper, work = (
-            linux.openat2(base, os.path.relpath(path, above), linux.O_PATH | os.O_DIRECTORY)
-            for path in (overlay.upper, overlay.work)
-        )
-        os.chdir("/proc/self/fd")
-        with _acting_as(owner), closing(linux.fsopen("overlay")) as context:
-            for key, value in _lowerdir([str(descriptor) for descriptor in held]):
-                linux.fsconfig(context, key, value)
-            linux.fsconfig(context, "upperdir", str(upper))
-            linux.fsconfig(context, "workdir", str(work))
-            for word in overlay.options:
-                key, equals, text = word.partition("=")
-                linux.fsconfig(context, key, text if equals else None)
-            mount = linux.fsmount(context, path=overlay.upper)
-        for descriptor in (*held, base, upper, work):
-            os.close(descriptor)
-        return mount
-
-
-@contextmanager
-def _workshop(owner: Owner | None) -> Iterator[None]:
-    """Where mapped layers can be attached, as overlay wants them to be before Linux 6.15; nobody sees it."""
-    with closing(os.open(".", linux.O_PATH | os.O_CLOEXEC)) as directory:
-        if owner is None:
-            yield
-        else:
-            with closing(os.open("/", linux.O_PATH | os.O_CLOEXEC)) as root:
-                with closing(os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)) as host:
-                    linux.unshare(linux.CLONE_NEWNS)
-                    linux.set_propagation("/", linux.MS_PRIVATE | linux.MS_REC)
-                    yield
-                    linux.setns(host, linux.CLONE_NEWNS)
-                # It came with that one's root, which need not be ours.
-                os.fchdir(root)
-                os.chroot(".")
-        os.fchdir(directory)
-
-
-@contextmanager
-def _acting_as(owner: Owner | None) -> Iterator[None]:
-    """An overlay writes as whoever mounted it, who must exist in mapped layers. All capabilities stay."""
-    if owner is None:
-        yield
-        return
-    _, permitted, inheritable = linux.capget()
-    os.setegid(owner.gid)
-    os.seteuid(owner.uid)
-    try:
-        linux.capset(permitted, permitted, inheritable)
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-
-
-def _open_layer(path: str, owner: Owner | None) -> int:
-    if owner is None:
-        return os.open(path, linux.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    layer = linux.open_tree(linux.AT_FDCWD, path, linux.OPEN_TREE_CLONE)
-    idmap(layer, owner.userns, recursive=False, path=path)
-    with closing(os.open("/", linux.O_PATH | os.O_CLOEXEC)) as anywhere:
-        linux.move_mount(layer, anywhere, path)
-    return layer
-
-
-def _lowerdir(names: list[str]) -> Iterable[tuple[str, str]]:
-    joined = ":".join(names)
-    if len(joined) <= LONGEST_OPTION:
-        return [("lowerdir", joined)]
-    return [("lowerdir+", name) for name in names]  # one by one: Linux 6.7
 
 
 def cover(mount: int) -> Root:
@@ -178,39 +82,94 @@ def pivot(root: Root, propagation: str) -> None:
         linux.set_propagation("/", kind | (linux.MS_REC if propagation.startswith("r") else 0))
 
 
-def populate_dev(root: Root, devices: Iterable[Mapping[str, Any]], *, mknod: bool, own: bool) -> None:
-    """Device nodes; and, where /dev is the container's `own`, the default ones and links.
+def leave(root: Root, propagation: str, outside: int) -> Root:
+    """For a container in the host's mount namespace: return there, and chroot(2) into a copy of the tree.
 
-    Without `mknod` (a user namespace may not) the host's nodes are bound, after a look at their numbers.
+    The copy is attached nowhere, so nothing stays on the host: it goes with the last process that is in it.
     """
-    if own:
-        for name, major, minor in _DEVICES:
-            _device(root, f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor), 0, 0, mknod)
-        for path, target in _LINKS:
-            root.make_link(path, target)
+    tree = linux.open_tree(
+        root.descriptor, "", linux.OPEN_TREE_CLONE | linux.AT_RECURSIVE | linux.AT_EMPTY_PATH
+    )
+    linux.mount_setattr(tree, propagation=_PROPAGATION[propagation], recursive=True, path="/")
+    linux.setns(outside, linux.CLONE_NEWNS)
+    os.fchdir(tree)
+    os.chroot(".")
+    return Root(tree)
+
+
+class Node(NamedTuple):
+    """A device node or fifo: `mode` with its type, `number` as os.makedev has it."""
+
+    path: str
+    mode: int
+    number: int = 0
+    uid: int = 0
+    gid: int = 0
+
+
+def nodes(devices: Iterable[Mapping[str, Any]], *, own: bool) -> list[Node]:
+    """What a container is to have; with the default ones where /dev is its `own`. Raises StepError."""
+    found = [
+        Node(f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        for name, major, minor in _DEVICES
+        if own
+    ]
     for device in devices:
         kind = _KINDS.get(device["type"])
         if kind is None:
             raise StepError("devices", errno.EINVAL, device["path"], f"type {device['type']!r} is not known")
         number = os.makedev(device.get("major", 0), device.get("minor", 0)) if kind != stat.S_IFIFO else 0
         mode = kind | (device.get("fileMode", 0o666) & 0o7777)
-        may = mknod or kind == stat.S_IFIFO
-        _device(root, device["path"], mode, number, device.get("uid", 0), device.get("gid", 0), may)
+        found.append(Node(device["path"], mode, number, device.get("uid", 0), device.get("gid", 0)))
+    return found
 
 
-def _device(root: Root, path: str, mode: int, number: int, uid: int, gid: int, mknod: bool) -> None:
-    if mknod:
+def open_nodes(wanted: Iterable[Node], owner: Owner, host_id: Callable[[str, int], int]) -> dict[str, int]:
+    """Host side, for a user namespace, where nobody may make nodes: mounts of nodes of this very owner.
+
+    `host_id` says the host's id of one in the container. Whoever may not make nodes here either binds the
+    host's, after a look at their numbers.
+    """
+    opened: dict[str, int] = {}
+    with owner.workshop(), closing(new_filesystem("tmpfs", "devices", (("mode", "755"),), "/dev")) as place:
+        with closing(os.open("/", linux.O_PATH | os.O_CLOEXEC)) as anywhere:
+            linux.move_mount(place, anywhere, "/dev")
+        for number, node in enumerate(wanted):
+            if stat.S_ISFIFO(node.mode) or node.path in opened:
+                continue
+            name = str(number)
+            try:
+                os.mknod(name, node.mode, node.number, dir_fd=place)
+            except PermissionError:
+                opened[node.path] = _node_of_host(node)
+                continue
+            os.chown(name, host_id("uid", node.uid), host_id("gid", node.gid), dir_fd=place)
+            os.chmod(name, stat.S_IMODE(node.mode), dir_fd=place)
+            opened[node.path] = linux.open_tree(place, name, linux.OPEN_TREE_CLONE)
+    return opened
+
+
+def _node_of_host(node: Node) -> int:
+    mount = linux.open_tree(linux.AT_FDCWD, node.path, linux.OPEN_TREE_CLONE)
+    found = os.fstat(mount)
+    if (stat.S_IFMT(found.st_mode), found.st_rdev) != (stat.S_IFMT(node.mode), node.number):
+        raise StepError("devices", errno.ENODEV, node.path, "the host has another device under this name")
+    return mount
+
+
+def populate_dev(root: Root, wanted: Iterable[Node], opened: Mapping[str, int], *, own: bool) -> None:
+    """Device nodes, made or, if they were `opened` before, attached; the usual links in a /dev of its own."""
+    for node in wanted:
+        if node.path in opened:
+            with closing(root.ensure(node.path, directory=False)) as target:
+                linux.move_mount(opened[node.path], target, node.path)
+            continue
         try:
-            root.make_node(path, mode, number, uid, gid)
+            root.make_node(node.path, node.mode, node.number, node.uid, node.gid)
         except OSError as error:
-            raise OSError(error.errno, os.strerror(error.errno or 0), path) from error
-        return
-    node = linux.open_tree(linux.AT_FDCWD, path, linux.OPEN_TREE_CLONE)
-    with closing(node), closing(root.ensure(path, directory=False)) as target:
-        found = os.fstat(node)
-        if (stat.S_IFMT(found.st_mode), found.st_rdev) != (stat.S_IFMT(mode), number):
-            raise StepError("devices", errno.ENODEV, path, "the host has another device under this name")
-        linux.move_mount(node, target, path)
+            raise OSError(error.errno, os.strerror(error.errno or 0), node.path) from error
+    for path, target_path in _LINKS if own else ():
+        root.make_link(path, target_path)
 
 
 def mask(root: Root, paths: Iterable[str]) -> None:

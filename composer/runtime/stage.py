@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from composer.runtime import cgroup, linux, mounts, process
+from composer.runtime import cgroup, linux, mounts, process, users
 from composer.runtime.errors import StepError
 from composer.runtime.inroot import Root
-from composer.runtime.namespaces import Namespaces, enter_new_time, join, new_userns, open_joined
+from composer.runtime.namespaces import Namespaces, enter_new_time, host_id, join, new_userns, open_joined
+from composer.runtime.overlay import Overlay, Owner
 from composer.runtime.pending import Line, run_steps
-from composer.runtime.rootfs import Overlay, Owner, open_root
+from composer.runtime.rootfs import Node, nodes, open_nodes, open_root
 
 
 class Job:
@@ -52,40 +54,33 @@ class Job:
         self.unified = -1
         self.root = Root(-1)
         self.joined: list[tuple[str, int]] = []
+        self.outside = -1  # the mount namespace to return to, for a container that has none of its own
         self.userns: dict[str, int] = {}  # text of the mappings → descriptor
+        self.owner: Owner | None = None  # whose layers and nodes are shown to be; None: the host's
+        self.nodes: list[Node] = []
+        self.opened_nodes: dict[str, int] = {}
         self.proc = -1  # a procfs nobody else can reach
         self.terminal = -1
         self.init = -1  # the program of pid 1, if it is ours
 
     def mapped(self, uids: Any, gids: Any) -> int:
         """The user namespace with these mappings; made once."""
-        key = f"{uids}{gids}"
+        key = _key(uids, gids)
         if key not in self.userns:
             self.userns[key] = new_userns(uids, gids)
         return self.userns[key]
 
     @property
-    def owner(self) -> Owner | None:
-        """Whose the layers of an overlay are shown to be: the root's of a new user namespace."""
-        userns = self.own_userns
-        if userns < 0:
-            return None
-        return Owner(userns, _root_of(self.linux["uidMappings"]), _root_of(self.linux["gidMappings"]))
+    def mappings(self) -> tuple[Any, Any]:
+        return self.linux.get("uidMappings") or (), self.linux.get("gidMappings") or ()
 
     @property
-    def own_userns(self) -> int:
-        """The container's user namespace if it is a new one, else -1."""
-        if "user" not in self.namespaces.new:
-            return -1
-        return self.mapped(self.linux.get("uidMappings") or (), self.linux.get("gidMappings") or ())
+    def own_dev(self) -> bool:
+        return any(op.destination == "/dev" and isinstance(op, mounts.Filesystem) for op in self.operations)
 
 
-def _root_of(mappings: Iterable[Mapping[str, int]]) -> int:
-    """The host's id of the container's 0."""
-    for row in mappings:
-        if row["containerID"] == 0 and row["size"]:
-            return row["hostID"]
-    raise StepError("namespaces", errno.EINVAL, "linux.uidMappings", "the id 0 must be mapped")
+def _key(uids: Any, gids: Any) -> str:
+    return f"{uids}{gids}"
 
 
 def _hide(_: Job) -> None:
@@ -108,8 +103,6 @@ _DEFAULT_DEVICES: list[dict[str, Any]] = [
 def _check(job: Job) -> None:
     if job.linux.get("intelRdt"):
         raise StepError("specification", errno.EOPNOTSUPP, "linux.intelRdt", "is not supported")
-    if not job.namespaces.has("mount"):
-        raise StepError("specification", errno.EINVAL, "linux.namespaces", "a mount namespace is needed")
     for field, kind in _NEEDS:
         if job.spec.get(field) and not job.namespaces.has(kind):
             raise StepError("specification", errno.EINVAL, field, f"needs a {kind} namespace")
@@ -150,7 +143,7 @@ def _open_root(job: Job) -> None:
 
 def _open_mounts(job: Job) -> None:
     job.operations = mounts.operations(job.spec, job.bundle)
-    host = mounts.Host(job.mapped, _groups(job.group), alone=cgroup.layout().kind == "v2")
+    host = mounts.Host(job.mapped, job.owner, _groups(job.group), alone=cgroup.layout().kind == "v2")
     for operation in job.operations:
         operation.open(host)
 
@@ -169,17 +162,35 @@ def _groups(group: cgroup.Group | None) -> dict[str, str]:
     }
 
 
+def _open_devices(job: Job) -> None:
+    job.nodes = nodes(job.linux.get("devices") or (), own=job.own_dev)
+    if job.owner:
+        job.opened_nodes = open_nodes(job.nodes, job.owner, partial(host_id, job.linux))
+
+
 def _open_namespaces(job: Job) -> None:
     job.joined = open_joined(job.namespaces.joined)
+    if not job.namespaces.has("mount"):
+        job.outside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    if "user" in job.namespaces.joined:
+        job.userns[_key(*job.mappings)] = dict(job.joined)["user"]
+    if all(job.mappings) and job.namespaces.has("user"):
+        uid, gid = (host_id(job.linux, kind, 0) for kind in ("uid", "gid"))
+        job.owner = Owner(job.mapped(*job.mappings), uid, gid)
+    elif "user" in job.namespaces.new:
+        raise StepError("namespaces", errno.EINVAL, "linux.uidMappings", "a user namespace needs mappings")
+
+
+def _own_streams(job: Job) -> None:
+    users.own_streams(job.process.get("user") or {}, partial(host_id, job.linux))
 
 
 def _join_namespaces(job: Job) -> None:
     if "time" in job.namespaces.new:
         enter_new_time(job.linux.get("timeOffsets") or {})
-    userns = job.own_userns
     join(job.joined, job.namespaces.joined)
-    if userns >= 0:
-        linux.setns(userns, linux.CLONE_NEWUSER)
+    if job.owner and "user" in job.namespaces.new:
+        linux.setns(job.owner.userns, linux.CLONE_NEWUSER)
 
 
 STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
@@ -187,9 +198,11 @@ STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
     ("specification", _check),
     ("cgroup", _enter_cgroup),
     ("process", _prepare_process),
+    ("namespaces", _open_namespaces),
     ("root", _open_root),
     ("mounts", _open_mounts),
-    ("namespaces", _open_namespaces),
+    ("devices", _open_devices),
+    ("streams", _own_streams),
     ("namespaces", _join_namespaces),
 )
 
@@ -197,7 +210,8 @@ STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
 def run(job: Job, body: Callable[[Job], None]) -> None:
     """All steps, then `body` in the container's process."""
     run_steps(STEPS, job)
-    spawn(job.line, job.namespaces.clone_flags, job.unified, job.process, lambda: body(job))
+    flags = job.namespaces.clone_flags | (linux.CLONE_NEWNS if job.outside >= 0 else 0)
+    spawn(job.line, flags, job.unified, job.process, lambda: body(job))
 
 
 def unified_of(group: cgroup.Group) -> int:

@@ -6,7 +6,7 @@ No name service, no passwd file: what is inside a container's root is never aske
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from composer.runtime import linux
@@ -17,6 +17,17 @@ def become_root() -> None:
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
+
+
+def own_streams(user: Mapping[str, Any], host_id: Callable[[str, int], int]) -> None:
+    """Give the standard streams that are pipes to the container's user, so that it can open /dev/stdout.
+
+    Pipes of no name only: anything else may be somebody's. `host_id` says the host's id of one inside.
+    """
+    ids = [host_id(kind, user.get(kind, 0)) for kind in ("uid", "gid")]
+    for stream in (0, 1, 2):
+        if linux.filesystem_magic(stream) == linux.PIPEFS_MAGIC:
+            os.fchown(stream, *ids)
 
 
 def switch(user: Mapping[str, Any]) -> None:

@@ -1,0 +1,143 @@
+"""Overlays: the root's layers, and whatever else a specification wants of this type.
+
+They are made with the host's rights, also for a container in a user namespace of its own: there the layers
+are shown by id-mapped mounts, so that files keep their owners on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import NamedTuple
+
+from composer.runtime import linux
+from composer.runtime.inroot import closing
+
+LONGEST_OPTION = 255  # of fsconfig(2), without the final zero
+_LAYERS = ("lowerdir", "upperdir", "workdir")
+
+
+class Overlay(NamedTuple):
+    """Layers: `lowers` from the topmost down; `upper` and `work` on one file system, or "" for read-only."""
+
+    lowers: tuple[str, ...]
+    upper: str = ""
+    work: str = ""
+    options: tuple[str, ...] = ()
+
+
+class Owner:
+    """The root of a container's user namespace, as the host sees it; and the room to make mounts for it."""
+
+    def __init__(self, userns: int, uid: int, gid: int) -> None:
+        self.userns = userns
+        self.uid = uid
+        self.gid = gid
+        self._namespace = -1
+
+    @contextmanager
+    def workshop(self) -> Iterator[None]:
+        """A mount namespace that nobody sees: mapped layers can be attached there, as overlay wants them to
+        be before Linux 6.15."""
+        path = "/proc/self/ns/mnt"
+        with (
+            closing(os.open("/", linux.O_PATH | os.O_CLOEXEC)) as root,
+            closing(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as host,
+        ):
+            if self._namespace < 0:
+                linux.unshare(linux.CLONE_NEWNS)
+                linux.set_propagation("/", linux.MS_PRIVATE | linux.MS_REC)
+                self._namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            else:
+                linux.setns(self._namespace, linux.CLONE_NEWNS)
+            try:
+                yield
+            finally:
+                linux.setns(host, linux.CLONE_NEWNS)
+                # It came with that one's root, which need not be ours.
+                os.fchdir(root)
+                os.chroot(".")
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """An overlay writes as whoever mounted it, who must exist in mapped layers. All capabilities stay."""
+        _, permitted, inheritable = linux.capget()
+        os.setegid(self.gid)
+        os.seteuid(self.uid)
+        try:
+            linux.capset(permitted, permitted, inheritable)
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+
+
+def from_options(data: Iterable[tuple[str, str | None]], bundle: str) -> Overlay:
+    """What the options of an overlay mount say. In `lowerdir` a backslash stands before colons of names."""
+    given = [(key, value or "") for key, value in data]
+    layers = {key: value for key, value in given if key in _LAYERS}
+    paths = re.split(r"(?<!\\):", layers["lowerdir"]) if layers.get("lowerdir") else []
+    upper, work = (os.path.join(bundle, layers[key]) if key in layers else "" for key in _LAYERS[1:])
+    rest = tuple(f"{key}={value}" if value else key for key, value in given if key not in _LAYERS)
+    lowers = tuple(os.path.join(bundle, re.sub(r"\\(.)", r"\1", path)) for path in paths)
+    return Overlay(lowers, upper, work, rest)
+
+
+def open_overlay(overlay: Overlay, owner: Owner | None) -> int:
+    """Mounted, attached nowhere. Raises OSError."""
+    with closing(os.open(".", linux.O_PATH | os.O_CLOEXEC)) as directory:
+        with owner.workshop() if owner else nullcontext():
+            mount = _mounted(overlay, owner)
+        os.fchdir(directory)
+    return mount
+
+
+def _mounted(overlay: Overlay, owner: Owner | None) -> int:
+    """Layers are named by descriptor, relative to /proc/self/fd: short, any character, id-mapped or not."""
+    held = [_open_layer(path, owner) for path in overlay.lowers]
+    options = [*_lowerdir([str(descriptor) for descriptor in held])]
+    if overlay.upper:
+        # The kernel wants both below one mount.
+        above = os.path.commonpath((overlay.upper, overlay.work))
+        base = _open_layer(above, owner)
+        upper, work = (
+            linux.openat2(base, os.path.relpath(path, above), linux.O_PATH | os.O_DIRECTORY)
+            for path in (overlay.upper, overlay.work)
+        )
+        options += [("upperdir", str(upper)), ("workdir", str(work))]
+        held += [base, upper, work]
+    os.chdir("/proc/self/fd")
+    with owner.acting() if owner else nullcontext(), closing(linux.fsopen("overlay")) as context:
+        for key, value in options:
+            linux.fsconfig(context, key, value)
+        for word in overlay.options:
+            key, equals, text = word.partition("=")
+            linux.fsconfig(context, key, text if equals else None)
+        mount = linux.fsmount(context, path=overlay.upper or "".join(overlay.lowers[:1]))
+    for descriptor in held:
+        os.close(descriptor)
+    return mount
+
+
+def idmap(mount: int, userns: int, *, recursive: bool, path: str) -> None:
+    """Show the owners of files as the user namespace maps them (mount_setattr(2), "ID-mapped mounts")."""
+    linux.mount_setattr(mount, on=linux.MOUNT_ATTR_IDMAP, userns=userns, recursive=recursive, path=path)
+
+
+def _open_layer(path: str, owner: Owner | None) -> int:
+    if owner is None:
+        return os.open(path, linux.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    layer = linux.open_tree(linux.AT_FDCWD, path, linux.OPEN_TREE_CLONE)
+    idmap(layer, owner.userns, recursive=False, path=path)
+    with closing(os.open("/", linux.O_PATH | os.O_CLOEXEC)) as anywhere:
+        linux.move_mount(layer, anywhere, path)
+    return layer
+
+
+def _lowerdir(names: list[str]) -> Iterable[tuple[str, str]]:
+    joined = ":".join(names)
+    if len(joined) <= LONGEST_OPTION:
+        return [("lowerdir", joined)]
+    return [("lowerdir+", name) for name in names]  # one by one: Linux 6.7
