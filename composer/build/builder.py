@@ -81,7 +81,7 @@ class Builder:
         jobs = {request.name: Job(request) for request in requests}
         with self.cache.building():
             try:
-                while not all(job.done for job in jobs.values()):
+                while self.tasks or not all(job.done for job in jobs.values()):
                     for job in jobs.values():
                         if not job.done and all(jobs[name].done for name in job.request.after):
                             self.advance(job)
@@ -169,7 +169,17 @@ class Builder:
         if not job.done:
             job.doing.add("image")
             self.fork((job, "image"), lambda tell: write_image(site, state, tell))
-        elif job.request.push:
+        else:
+            self.send(job)
+
+    def send(self, job: Job) -> None:
+        """What is to leave this host when the image is there."""
+        site = job.site
+        assert site is not None
+        if job.request.cache_to:
+            state = site.results[site.target.number]
+            self.fork((job, "cache"), lambda tell: write_caches(site, state, tell))
+        if job.request.push:
             self.push(job)
 
     def push(self, job: Job) -> None:
@@ -249,9 +259,8 @@ class Builder:
         elif what == "image":
             assert job.site is not None
             job.done = finished(job.site, job.site.results[job.site.target.number])
-            if job.request.push:
-                self.push(job)
-        else:
+            self.send(job)
+        elif isinstance(what, tuple):
             job.pulled.add(what[1])
             job.site = self.read(job)
 
@@ -322,6 +331,13 @@ def fetch_image(store: Store, reference: str, tell: Tell) -> None:
     tell(event)
     anyio.run(store.pull, reference)
     tell(event.replace(status="done"))
+
+
+def write_caches(site: Site, state: State, tell: Tell) -> None:
+    """Write what `cache_to` asks for, in a forked process."""
+    from composer.build.travel import depart
+
+    depart(site, state, tell)
 
 
 def write_image(site: Site, state: State, tell: Tell) -> None:

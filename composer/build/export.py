@@ -5,16 +5,22 @@ The layers stay in the build's cache; the store gets the same files by hard link
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from composer.build.cache import key_of, link_tree
 from composer.build.walk import State, now
 from composer.images.builtin import BASE, NAMES
+from composer.images.config import platform
 from composer.images.reference import parse
 from composer.images.store import ID
 
 if TYPE_CHECKING:
     from composer.build.site import Site
+
+STEPS = "composer.cache"
+"""In the configuration of an image: which step made which of its layers."""
+STEPS_VERSION = 1
 
 
 def finished(site: Site, state: State) -> str:
@@ -59,6 +65,8 @@ def write(site: Site, state: State) -> str:
             assert entry is not None
             layers += store.manifest(entry)["layers"]
             config["rootfs"]["diff_ids"] += store.config(entry)["rootfs"]["diff_ids"]
+        if site.request.cache_inline:
+            config[STEPS] = raised(config[STEPS], len(layers))
         for layer in state.layers:
             descriptor, diff_id = archived(site, layer)
             layers.append(descriptor)
@@ -99,6 +107,9 @@ def configuration(site: Site, state: State) -> Any:
     if state.author:
         found["author"] = state.author
     found.pop(BASE, None)  # whatever the base image claims
+    found.pop(STEPS, None)
+    if site.request.cache_inline:
+        found[STEPS] = inline(state)
     if state.on_host:
         found[BASE] = "host"
     return found
@@ -109,3 +120,21 @@ def _key(site: Site, state: State) -> tuple[Any, ...]:
     if not state.created:
         made = {**made, "created": "", "history": [{**step, "created": ""} for step in made["history"]]}
     return ("image", key_of(made), state.on_host, state.snapshot.base_id, state.layers, site.epoch)
+
+
+def steps_of(states: Iterable[State]) -> dict[str, tuple[str, str]]:
+    """Layer ("" for none) and time by the key of each step, in the order they were carried out."""
+    return {key: (layer, created) for state in states for key, layer, created in state.steps}
+
+
+def inline(state: State) -> dict[str, Any]:
+    """What an image says of its own steps (see `travel`); numbers count what it puts on its base."""
+    number = {layer: index for index, layer in enumerate(state.layers)}
+    steps = {key: [number.get(layer), made] for key, (layer, made) in steps_of([state]).items()}
+    return {"version": STEPS_VERSION, "platform": str(platform()), "steps": steps}
+
+
+def raised(said: dict[str, Any], below: int) -> dict[str, Any]:
+    """The same with `below` layers of a base image under it."""
+    steps = {key: [n if n is None else n + below, created] for key, (n, created) in said["steps"].items()}
+    return {**said, "steps": steps}

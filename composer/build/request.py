@@ -15,6 +15,22 @@ LARGEST_SECRET = 500 * 1024
 """Bytes, as BuildKit has it."""
 
 
+class CachePlace(Value):
+    """Where steps travel: a registry's `reference`, or the `tag` of an OCI layout in a `folder`.
+
+    `least`: only the layers of the image itself (mode=min). `may_fail`: ignore-error.
+    """
+
+    reference: str = ""
+    folder: str = ""
+    tag: str = "latest"
+    least: bool = True
+    may_fail: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.folder}:{self.tag}" if self.folder else self.reference
+
+
 class Request(Value):
     """`images` are the names it gets, the first is its own. `after` are requests whose images it is made
     from. `secrets` are files (str) or contents (bytes), by id; `ssh` sockets of agents, by id."""
@@ -41,6 +57,10 @@ class Request(Value):
     memory: int = 0
     ulimits: Mapping[str, Ulimit] = NOTHING
     insecure: bool = False
+    cache_from: tuple[CachePlace, ...] = ()
+    cache_to: tuple[CachePlace, ...] = ()
+    cache_inline: bool = False
+    """The image's own configuration says which steps it holds."""
     warnings: tuple[str, ...] = ()
 
     def secret(self, identity: str) -> bytes | None:
@@ -126,6 +146,7 @@ def _request(
     for key, text in contexts.items():
         if text.startswith(SERVICE):
             contexts[key] = f"docker-image://{images.get(text.removeprefix(SERVICE), '')}"
+    travel = _Travel(name, stack.working_dir)
     return Request(
         name=name,
         images=(images[name], *(tag for tag in build.tags if tag != images[name])),
@@ -149,20 +170,72 @@ def _request(
         memory=options.memory,
         ulimits=build.ulimits,
         insecure=build.privileged or "security.insecure" in build.entitlements,
-        warnings=tuple(_warnings(name, build)),
+        cache_from=travel.places("cache_from", build.cache_from),
+        cache_to=travel.places("cache_to", build.cache_to),
+        cache_inline=travel.inline,
+        warnings=(*_warnings(name, build), *travel.warnings),
     )
 
 
 def _warnings(name: str, build: Build) -> Iterable[str]:
     if len(build.platforms) > 1:
         yield f"service {name}: of build.platforms only {platform()} is built, this machine's"
-    for key, what in (
-        ("cache_from", "steps are looked up in this host's own cache"),
-        ("cache_to", "steps are kept in this host's own cache"),
-        ("isolation", "it is a matter of Windows"),
-    ):
-        if getattr(build, key):
-            yield f"service {name}: build.{key} has no effect: {what}"
+    if build.isolation:
+        yield f"service {name}: build.isolation has no effect: it is a matter of Windows"
+
+
+_NO_EFFECT = ("compression", "compression-level", "force-compression", "image-manifest", "oci-mediatypes")
+_FIELDS = {
+    ("cache_from", "registry"): {"ref"},
+    ("cache_to", "registry"): {"ref", "mode", "ignore-error"},
+    ("cache_from", "local"): {"src", "tag"},
+    ("cache_to", "local"): {"dest", "tag", "mode", "ignore-error"},
+    ("cache_to", "inline"): set(),
+}
+"""What may be said of the places that are known here."""
+
+
+class _Travel:
+    """Reads the entries of cache_from and cache_to: `REF`, or `type=registry,ref=…` and the like."""
+
+    def __init__(self, service: str, folder: str) -> None:
+        self.service, self.folder = service, folder
+        self.inline = False
+        self.warnings: list[str] = []
+
+    def places(self, key: str, texts: Iterable[str]) -> tuple[CachePlace, ...]:
+        """Raises UsageError. Places of a kind that is not known are warned of: builds go without them."""
+        return tuple(place for text in texts if (place := self._place(key, text)) is not None)
+
+    def _place(self, key: str, text: str) -> CachePlace | None:
+        if "=" not in text:
+            return CachePlace(text)
+        fields = dict(part.strip().partition("=")[::2] for part in text.split(","))
+        kind = fields.pop("type", "registry")
+        known = _FIELDS.get((key, kind))
+        where = f"service {self.service}: build.{key}: {text}"
+        if known is None:
+            self.warnings.append(f"{where}: there is no type {kind} here, and nothing is done about it")
+            return None
+        for name in fields.keys() - known:
+            if name not in _NO_EFFECT:
+                raise UsageError(
+                    f"{where}: {name} is not known", hint=f"there are {', '.join(sorted(known))}"
+                )
+            self.warnings.append(f"{where}: {name} has no effect: layers are OCI's, compressed by zstd")
+        if kind == "inline":
+            self.inline = True
+            return None
+        place = fields.get("ref") or fields.get("src") or fields.get("dest") or ""
+        if not place or fields.get("mode", "min") not in ("min", "max"):
+            raise UsageError(f"{where}: {'mode is min or max' if place else 'it does not say where'}")
+        return CachePlace(
+            reference=fields.get("ref", ""),
+            folder="" if "ref" in fields else os.path.join(self.folder, place),
+            tag=fields.get("tag", "latest"),
+            least=fields.get("mode", "min") == "min",
+            may_fail=fields.get("ignore-error", "") == "true",
+        )
 
 
 def _secrets(sources: Mapping[str, FileSource], name: str, build: Build) -> dict[str, str | bytes]:

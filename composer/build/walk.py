@@ -23,6 +23,7 @@ from composer.build.mounts import RunMount, run_mount
 from composer.build.parse import Instruction, Wrong, instruction
 from composer.build.snapshot import Snapshot
 from composer.build.stages import NO_BASE, PROXIES, Stage
+from composer.errors import ComposerError
 from composer.images.builtin import NAMES, PATH
 from composer.layered import Node
 from composer.value import Value
@@ -30,6 +31,7 @@ from composer.value import Value
 if TYPE_CHECKING:
     from composer.build.run import Job
     from composer.build.site import Site
+    from composer.build.travel import Traveller
 
 NETWORKS = ("", "default", "host", "none")
 CHANGES_FILES = frozenset(("RUN", "COPY", "ADD", "WORKDIR"))
@@ -109,6 +111,8 @@ class State:
         self.created: str = config.get("created") or ""
         self.author: str = config.get("author") or ""
         self.layers: tuple[str, ...] = ()
+        self.steps: tuple[tuple[str, str, str], ...] = ()
+        """Key, layer and time of each step that may have changed files."""
         self.key = key_of("base", *snapshot.identity)
         self.image_base: str = ""
         """The reference of the image at the bottom."""
@@ -131,6 +135,7 @@ class Walk:
         self.args: dict[str, str] = {}
         self.own_command = False
         self.count = 0
+        self.travellers: list[Traveller] | None = None
         self.total = sum(one.word in CHANGES_FILES for one in stage.steps)
 
     def run(self) -> State:
@@ -385,28 +390,47 @@ class Walk:
             self.say(one, "start")
             started = time.monotonic()
             try:
-                done = self.make(key, do)
+                done, status = self.make(key, do)
             except BaseException:
                 self.say(one, "error", seconds=time.monotonic() - started)
                 raise
-            self.say(one, "done", seconds=time.monotonic() - started)
+            self.say(one, status, seconds=time.monotonic() - started)
         self.state.key = key_of(self.state.key, key)
         self.state.created = done.created
+        self.state.steps = (*self.state.steps, (key, done.layer, done.created))
         if done.layer:
             self.state.snapshot = self.state.snapshot.on_top(cache.directory(done.layer))
             self.state.layers = (*self.state.layers, done.layer)
         self.remember(text or one.text, empty=not done.layer)
 
-    def make(self, key: str, do: Callable[[Hands, Path], Path | None]) -> Done:
+    def make(self, key: str, do: Callable[[Hands, Path], Path | None]) -> tuple[Done, str]:
+        """A step's result, and whether it was `cached` after all or had to be `done`."""
         cache = self.site.cache
         assert self.hands is not None
         with ExitStack() as held:
             held.enter_context(cache.doing(key))
             done = cache.step(key) if self.lookup else None
-            if done is None:
-                place = held.enter_context(cache.workspace())
-                done = cache.keep(key, do(self.hands, place), now(self.site.epoch))
-            return done
+            if done is not None:
+                return done, "cached"
+            place = held.enter_context(cache.workspace())
+            if (done := self.travelled(key, place)) is not None:
+                return done, "cached"
+            return cache.keep(key, do(self.hands, place), now(self.site.epoch)), "done"
+
+    def travelled(self, key: str, place: Path) -> Done | None:
+        """A step's result from a cache of elsewhere. What is wrong with it is told, and the step is done."""
+        if not self.site.request.cache_from or not self.lookup:
+            return None
+        from composer.build import travel
+
+        if self.travellers is None:
+            self.travellers = travel.arrived(self.site, self.tell)
+        try:
+            return travel.take(self.site, self.travellers, key, self.state.snapshot, place)
+        except ComposerError as error:
+            text = f"a step of a cache from elsewhere is not used: {error.message}"
+            self.tell(Event(self.site.request.name, self.site.request.name, "warning", text))
+            return None
 
     def say(self, one: Instruction, status: str, text: str = "", seconds: float = 0.0) -> None:
         name = f"{self.site.request.name} {self.stage.title}" if len(self.site.plan.stages) > 1 else ""

@@ -87,6 +87,24 @@ def _pull(
     return _from_any(reference, stop, take)
 
 
+def peek(store: Store, reference: Reference, platform: Platform) -> tuple[Manifest, ImageConfig]:
+    """What a registry says of an image, without its layers. Raises RegistryError, ImageError."""
+
+    def ask(registry: Registry) -> tuple[Manifest, ImageConfig]:
+        pull = _Pull(store, registry, lambda _: None, threading.Event())
+        with store.layout.adding():
+            _, manifest, _ = pull.manifest(reference, platform)
+            return manifest, pull.config(manifest)
+
+    return _from_any(reference, threading.Event(), ask)
+
+
+def fetch(store: Store, reference: Reference, blob: Descriptor) -> None:
+    """Have one blob of a repository in the store; call it while `adding`. Raises ImageError."""
+    stop = threading.Event()
+    _from_any(reference, stop, lambda registry: _Pull(store, registry, lambda _: None, stop).blob(blob))
+
+
 def _digest(reference: Reference) -> str:
     def ask(registry: Registry) -> str:
         return registry.digest(reference.wanted) or digest_of(registry.manifest(reference.wanted)[0])
@@ -124,6 +142,14 @@ class _Pull:
     def run(self, reference: Reference, platform: Platform) -> Image:
         if (current := self._current(reference, platform)) is not None:
             return current
+        data, manifest, source = self.manifest(reference, platform)
+        self._layers(manifest, self.config(manifest)["rootfs"]["diff_ids"])
+        descriptor = self._store.layout.write(data, manifest["mediaType"])
+        name = reference if reference.digest is None else None
+        return self._store.add(descriptor, name, source=f"{reference.name}@{source}", report=self._report)
+
+    def manifest(self, reference: Reference, platform: Platform) -> tuple[bytes, Manifest, str]:
+        """The manifest for a platform, and the digest of what the registry has under the name."""
         data, kind = self._registry.manifest(reference.wanted)
         source = self._verified(data, reference.digest)
         if formats.parse_document(data, kind)["mediaType"] in formats.INDEXES:
@@ -132,12 +158,7 @@ class _Pull:
             self._verified(data, chosen["digest"])
             if len(data) != chosen["size"]:
                 raise RegistryError(f"a manifest of {reference.familiar} has not the announced size")
-        manifest = formats.parse_manifest(data, kind)
-        config = self._config(manifest)
-        self._layers(manifest, config["rootfs"]["diff_ids"])
-        descriptor = self._store.layout.write(data, manifest["mediaType"])
-        name = reference if reference.digest is None else None
-        return self._store.add(descriptor, name, source=f"{reference.name}@{source}", report=self._report)
+        return data, formats.parse_manifest(data, kind), source
 
     def _current(self, reference: Reference, platform: Platform) -> Image | None:
         """The image that is here, if the registry still means it by this tag."""
@@ -160,17 +181,21 @@ class _Pull:
             raise RegistryError(f"{self._registry.endpoint.host} sends another manifest than {digest}")
         return digest
 
-    def _config(self, manifest: Manifest) -> ImageConfig:
+    def config(self, manifest: Manifest) -> ImageConfig:
         descriptor = manifest["config"]
         if descriptor["size"] > formats.MAX_DOCUMENT:
             raise ImageError(f"the image configuration is said to have {descriptor['size']} bytes")
-        with self._store.layout.partial(descriptor["digest"]) as partial:
-            if partial is not None:
-                self._download(descriptor, partial, lambda _: None)
+        self.blob(descriptor)
         config = formats.parse_config(self._store.layout.read(descriptor["digest"]))
         if len(config["rootfs"]["diff_ids"]) != len(manifest["layers"]):
             raise ImageError("the image's configuration and manifest differ in the number of layers")
         return config
+
+    def blob(self, blob: Descriptor) -> None:
+        """Have a blob in the store."""
+        with self._store.layout.partial(blob["digest"]) as partial:
+            if partial is not None:
+                self._download(blob, partial, lambda _: None)
 
     def _layers(self, manifest: Manifest, diff_ids: list[str]) -> None:
         work = dict(zip((layer["digest"] for layer in manifest["layers"]), diff_ids, strict=True))
@@ -329,12 +354,30 @@ def _push(store: Store, reference: Reference, report: Report, stop: threading.Ev
     if entry is None:
         raise NotFoundError(f"there is no image {reference.familiar!r}")
     check_portable(entry, reference.familiar)
-    manifest = store.manifest(entry)
-    settings = read(os.environ)
-    endpoint = settings.endpoints(reference)[-1]
     source = entry["annotations"].get("composer.source", "").partition("@")[0]
     registry_name, _, repository = source.partition("/")
     mount = repository if registry_name == reference.registry and repository != reference.repository else None
+    data = store.layout.read(entry["digest"])
+    return publish(store, reference, data, store.manifest(entry), mount=mount, report=report, stop=stop)
+
+
+def publish(
+    store: Store,
+    reference: Reference,
+    data: bytes,
+    manifest: Manifest,
+    *,
+    mount: str | None = None,
+    report: Report = lambda _: None,
+    stop: threading.Event | None = None,
+) -> str:
+    """Send a manifest, `data`, and the blobs that it names; its digest. Raises RegistryError.
+
+    `mount`: a repository of the same registry that may have them already.
+    """
+    stop = stop or threading.Event()
+    settings = read(os.environ)
+    endpoint = settings.endpoints(reference)[-1]
     blobs = {blob["digest"]: blob for blob in (*manifest["layers"], manifest["config"])}
     with _open(endpoint, reference, settings, stop) as registry:
 
@@ -357,6 +400,4 @@ def _push(store: Store, reference: Reference, report: Report, stop: threading.Ev
 
         with ThreadPoolExecutor(AT_ONCE, "composer-push") as pool:
             _all([pool.submit(send, blob) for blob in blobs.values()], stop)
-        return registry.put_manifest(
-            reference.wanted, store.layout.read(entry["digest"]), manifest["mediaType"]
-        )
+        return registry.put_manifest(reference.wanted, data, manifest["mediaType"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from composer.build.request import Options, requests
+from composer.build.request import CachePlace, Options, requests
 from composer.errors import UsageError
 from composer.model.stack import Build, BuildSecret, FileSource, Service, Stack
 
@@ -40,6 +40,9 @@ def test_what_a_build_is_made_from_comes_first() -> None:
         (Build(".", additional_contexts={"x": "service:none"}), "has no `build:`"),
         (Build(".", platforms=("linux/s390x",)), "another machine"),
         (Build(".", entitlements=("everything",)), "entitlement"),
+        (Build(".", cache_to=("type=local,ref=x",)), "ref is not known"),
+        (Build(".", cache_to=("type=local,mode=max",)), "does not say where"),
+        (Build(".", cache_from=("type=registry,ref=x,mode=min",)), "mode is not known"),
         (Build(".", ssh=("default",)), "SSH_AUTH_SOCK"),
         (Build(".", ssh=("key=/nowhere/at/all",)), "nothing at"),
     ],
@@ -50,9 +53,29 @@ def test_what_cannot_be(build: Build, words: str) -> None:
 
 
 def test_what_has_no_effect_is_said() -> None:
-    build = Build(".", cache_from=("x",), cache_to=("y",))
+    build = Build(
+        ".", isolation="hyperv", cache_to=("type=gha,scope=x", "type=registry,ref=y,compression=gzip")
+    )
     (found,) = requests(stack(a=build), IMAGES, ["a"], Options(), {})
-    assert [text.split(":")[1].split()[0] for text in found.warnings] == [
-        "build.cache_from",
+    assert [text.split(": ")[1].split()[0] for text in found.warnings] == [
+        "build.isolation",
+        "build.cache_to",
         "build.cache_to",
     ]
+    assert found.cache_to == (CachePlace("y"),)
+
+
+def test_where_steps_travel() -> None:
+    build = Build(
+        ".",
+        cache_from=("app:cache", "type=local,src=in,tag=x"),
+        cache_to=(
+            "type=local,dest=/out,mode=max",
+            "type=inline",
+            "type=registry,ref=r/a:1,ignore-error=true",
+        ),
+    )
+    (found,) = requests(stack(a=build).replace(working_dir="/here"), IMAGES, ["a"], Options(), {})
+    assert found.cache_from == (CachePlace("app:cache"), CachePlace(folder="/here/in", tag="x"))
+    assert found.cache_to == (CachePlace(folder="/out", least=False), CachePlace("r/a:1", may_fail=True))
+    assert found.cache_inline and not found.warnings
