@@ -40,6 +40,11 @@ class StackPaths(Value):
         """What the keeper and the supervisor print, for `doctor`."""
         return self.run / "supervisor.log"
 
+    @property
+    def faults(self) -> Path:
+        """The faults that are injected now."""
+        return self.run / "faults.json"
+
     def container_run(self, container: str) -> Path:
         """The bundle of one container: config.json, rootfs/, hosts, hostname, resolv.conf."""
         return self.run / "containers" / container

@@ -58,6 +58,13 @@ def mount(source: str, target: os.PathLike[str], kind: str, flags: int, data: st
         raise OSError(error, os.strerror(error), source)
 
 
+def setns(descriptor: int, kind: int) -> None:
+    """setns(2): this thread is in another namespace from now on."""
+    if _libc.setns(descriptor, kind) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
 def unmount(target: os.PathLike[str]) -> None:
     """umount2(2), lazily and without following a link. What is no mount point is left alone."""
     if _libc.umount2(os.fsencode(target), 2 | 8) != 0:  # MNT_DETACH | UMOUNT_NOFOLLOW

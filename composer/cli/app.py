@@ -99,7 +99,7 @@ def table(entry: Entry) -> Verb:
 
 def invoke(path: tuple[str, ...], options: dict[str, Any], values: dict[str, Any]) -> int:
     entry = VERBS[path]
-    run = getattr(import_module(entry.module), f"run_{entry.part}" if entry.part else "run")
+    run = getattr(import_module(entry.module), f"run_{entry.part.replace('-', '_')}" if entry.part else "run")
     code: int = run(make_context(options, values.get("service") or []), **values)
     return code
 

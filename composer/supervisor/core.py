@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -38,8 +38,12 @@ from composer.supervisor.loop import Loop
 from composer.supervisor.net import Net
 from composer.supervisor.oneoffs import Oneoffs
 from composer.supervisor.owner import Owner
+from composer.supervisor.userns import Userns
 from composer.supervisor.volumes import Volumes
 from composer.supervisor.world import Live, World, live_of, row
+
+if TYPE_CHECKING:
+    from composer.supervisor.injection import Injection
 
 SAVE_EVERY = 0.1
 """Seconds between two writes of the record while many things change."""
@@ -48,8 +52,8 @@ SAVE_EVERY = 0.1
 class Core:
     """Everything of one supervisor. `tasks` lives as long as it does."""
 
-    def __init__(self, paths: Paths, name: str, tasks: TaskGroup) -> None:
-        self.paths, self.name, self.tasks = paths, name, tasks
+    def __init__(self, paths: Paths, name: str, tasks: TaskGroup, userns: Userns) -> None:
+        self.paths, self.name, self.tasks, self.userns = paths, name, tasks, userns
         self.here: StackPaths = paths.stack(name)
         self.world = World()
         self.events = Events(self.here.events)
@@ -64,6 +68,8 @@ class Core:
         self.owner = Owner(self)
         self.record: Record = empty(name)
         self.stack = Stack(name, {})
+        self.before = self.stack
+        """What was desired before `stack`, for who rolls an update back."""
         self.unsaved = False
         self.saved_at = 0.0
         self.saving = anyio.Lock(fast_acquire=True)
@@ -72,7 +78,9 @@ class Core:
         """Services of one-off containers, by container."""
         self.kept_slots: dict[str, dict[str, Any]] = {}
         """What a removed container leaves to its successor, by container name."""
-        self.notices: list[str] = []
+        self.notices: list[str] = [userns.news] if userns.news else []
+        self.injection: Injection | None = None
+        """Faults on purpose; made when somebody first asks for one."""
         self._pulse = anyio.Event()
 
     # What everybody may use.
@@ -119,6 +127,14 @@ class Core:
             }
         )
 
+    def faulty(self) -> Injection:
+        """The stack's faults."""
+        from composer.supervisor.injection import Injection
+
+        if self.injection is None:
+            self.injection = Injection(self)
+        return self.injection
+
     # The loop's hands.
 
     async def act(self, action: Any) -> None:
@@ -136,6 +152,8 @@ class Core:
             self.net.settle()
         except NetlinkError as error:
             self.notice(f"the firewall rules are not up to date: {error}")
+        if self.injection is not None:
+            self.injection.follow()
         await self.net.ports.drop()
         wait = self.saved_at + SAVE_EVERY - time.monotonic()
         if self.unsaved and not now and wait > 0:
@@ -146,11 +164,14 @@ class Core:
                 self.saved_at = time.monotonic()
                 self.save()
             # What has ended is forgotten by the keeper only now that the record has it.
-            while self.forgettable:
-                identity = next(iter(self.forgettable))
-                await self.keeper.call("forget", id=identity)
-                self.forgettable.discard(identity)
+            async with anyio.create_task_group() as tasks:
+                for identity in self.forgettable:
+                    tasks.start_soon(self._forget, identity)
         return None
+
+    async def _forget(self, identity: str) -> None:
+        await self.keeper.call("forget", id=identity)
+        self.forgettable.discard(identity)
 
     def save(self) -> None:
         """Write the record. A disk that is full or read-only costs what only the record remembers."""
@@ -173,6 +194,7 @@ class Core:
             stack = load_stack(data)
             self.here.state.mkdir(parents=True, exist_ok=True)
             write_json(self.here.desired, {"digest": digest, "stack": json.loads(data)}, mode=0o600)
+            self.before = self.stack
             self.take(stack)
         else:
             self.look()
@@ -188,6 +210,8 @@ class Core:
 
     def forget_stack(self, *, volumes: bool) -> None:
         """After `down`: nothing of the stack is left but what is on its way out of memory."""
+        if self.injection is not None:
+            self.injection.forget()
         self.net.end()
         clear(stack_group(self.name))
         names = {volume.name for volume in self.stack.volumes.values()} | self.volumes.owned(self.name)
@@ -237,6 +261,8 @@ class Core:
         for stray in known:
             await self.containers.discard(stray)
         await self.net.ports.take_up(listing["descriptors"], self.world.containers.values())
+        if self.here.faults.exists():
+            await self.faulty().recover()
         self.net.touch()
         self.unsaved = True
 

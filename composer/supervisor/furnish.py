@@ -48,16 +48,22 @@ def furnish(core: Core, live: Live, service: Service, image: Image) -> tuple[dic
     config: Mapping[str, Any] = image.config.get("config") or {}
     account = account_of(service, config, [str(Path(root["upper"])), *root["lowers"]])
     bindings = list(bind(core, live, service, config, image))
+    paths = joined(core, service)
+    pids = [int(path.split("/")[2]) for path in paths.values()]
+    userns = core.userns.choose(core.stack, service, image, account, bindings, pids)
+    if userns.told:
+        core.notice(f"service {service.name} runs without a user namespace: {userns.why}")
     place = Place(
         id=live.plan.id,
         name=live.name,
         number=live.plan.slot.number,
+        first_id=userns.first,
         account=account,
         bindings=tuple(bindings),
-        grants=grants(core, service, run),
+        grants=grants(core, service, run, userns.first),
         devices=tuple(wanted_devices(service.devices)),
         block_devices=block_devices(blkio_paths(service)),
-        joined=joined(core, service),
+        joined=paths | ({"user": userns.join} if userns.join else {}),
         shm=shared_memory(core, service),
         seccomp=filter_for(service),
     )
@@ -65,10 +71,18 @@ def furnish(core: Core, live: Live, service: Service, image: Image) -> tuple[dic
     place = place.replace(
         files=small_files(core, live, service, namespaces.hostname(service, place, host_facts()))
     )
+    for path in place.files.values():
+        os.chown(path, userns.first, userns.first)
     made: dict[str, Any] = spec(core.stack, service, place, config, facts)  # type: ignore[assignment]
-    views = [core.images.view(mount) for mount in service.volumes if mount.type == "image"]
+    views = [
+        core.images.view(mount, mapped=userns.first > 0) for mount in service.volumes if mount.type == "image"
+    ]
     made["mounts"] = [*more, *made["mounts"], *views]
+    if core.injection is not None and (ahead := core.injection.clock(service.name)):
+        made["linux"]["namespaces"].append({"type": "time"})
+        made["linux"]["timeOffsets"] = {name: {"secs": ahead} for name in ("monotonic", "boottime")}
     live.command = list(made["process"]["args"])
+    live.userns = userns.why
     live.mounts = [mount_row(binding) for binding in bindings]
     write_json(run / "config.json", made, mode=0o600, durable=False)
     return made, root
@@ -139,11 +153,15 @@ def bind(
     for mount in (*inherited(core, service), *service.volumes):
         covered.add(os.path.normpath(mount.target))
         if mount.type != "image":
-            yield Binding(mount, source_of(core, live, mount, image))
+            yield bound(core, live, mount, image)
     for target in config.get("Volumes") or {}:
         if os.path.normpath(target) not in covered:
-            mount = Mount("volume", target)
-            yield Binding(mount, source_of(core, live, mount, image))
+            yield bound(core, live, Mount("volume", target), image)
+
+
+def bound(core: Core, live: Live, mount: Mount, image: Image) -> Binding:
+    binding = Binding(mount, source_of(core, live, mount, image))
+    return binding.replace(misfit=core.userns.misfit(binding))
 
 
 def inherited(core: Core, service: Service) -> Iterable[Mount]:
@@ -202,8 +220,11 @@ def mount_row(binding: Binding) -> dict[str, Any]:
     }
 
 
-def grants(core: Core, service: Service, run: Path) -> dict[str, str]:
-    """Secrets and configs as files of their own on the run directory, which is memory: target → path."""
+def grants(core: Core, service: Service, run: Path, first_id: int) -> dict[str, str]:
+    """Secrets and configs as files of their own on the run directory, which is memory: target → path.
+
+    Not shown by mappings, but owned by whoever the container's ids are: memory cannot be mapped before 6.3.
+    """
     found = {}
     folder = run / "grants"
     shutil.rmtree(folder, ignore_errors=True)
@@ -222,7 +243,7 @@ def grants(core: Core, service: Service, run: Path) -> dict[str, str]:
         folder.mkdir(mode=0o711, exist_ok=True)
         path = folder / str(number)
         path.write_bytes(data)
-        os.chown(path, int(grant.uid or 0), int(grant.gid or 0))
+        os.chown(path, first_id + int(grant.uid or 0), first_id + int(grant.gid or 0))
         os.chmod(path, grant.mode)
         found[grant.target] = str(path)
     return found

@@ -56,6 +56,8 @@ class Ops:
             "top": self.top,
             "network": self.network,
             "snapshot": self.snapshot,
+            "fault": self.fault,
+            "clear": self.clear,
             "settle": self.settle,
             "quit": self.quit,
         }
@@ -112,6 +114,7 @@ class Ops:
         for frame in frames:
             await request.send(progress=frame)
         if options.goal == "down" and not failures and not options.services:
+            await core.containers.await_discards()
             core.forget_stack(volumes=options.volumes)
         core.unsaved = True
         await core.settle()
@@ -314,6 +317,13 @@ class Ops:
             await switch.disconnect(self.core, live, network)
         await self.core.settle()
         return {}
+
+    async def fault(self, request: Request) -> dict[str, Any]:
+        """Disturb the stack, until the client is gone or the time is over."""
+        return await self.core.faulty().inject(request)
+
+    async def clear(self, request: Request) -> dict[str, Any]:
+        return await self.core.faulty().clear(request)
 
     async def snapshot(self, request: Request) -> dict[str, Any]:
         """Keep a point of the stack, or go back to one."""

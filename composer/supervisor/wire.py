@@ -31,6 +31,9 @@ frames with `progress` or `event`, and in the end one with `ok` or `error`:
               `stack`: what runs is stopped (`grace` in ns) or killed, and started again; with `wait` until
               it is ready. {failures, notices, services, volumes, containers}
     settle    answers when the record on disk has all that is known
+    fault     disturbs the stack: `kind`, `targets`, `settings` (see `injected`), for `lasts` ns. Event
+              {fault}; answers when it is over, which it is with the connection; with `detach` at once
+    clear     undoes the faults of these `numbers` (none: all): {cleared}
     quit      the supervisor and the keeper end when nothing runs
 """
 

@@ -50,6 +50,9 @@ IDLE = 10.0
 """Seconds a TCP connection may take for its next query, or to take in an answer."""
 
 
+TROUBLES = {"silent": None, "servfail": SERVFAIL, "nxdomain": NXDOMAIN}
+"""Ways to answer badly, with what is said."""
+
 _Source = tuple[str, int]
 _NO_LINKS: Mapping[str, str] = {}
 
@@ -90,6 +93,7 @@ class _Asker:
         self.links: Mapping[bytes, bytes] = {}
         self.upstreams: tuple[str, ...] | None = None
         self.view = _View(Zone, (), {})
+        self.trouble = ""
         self.forwarded: set[asyncio.Task[None]] = set()
         self.connections: set[asyncio.Task[None]] = set()
 
@@ -148,6 +152,13 @@ class Resolver:
         one.upstreams = upstreams
         one.view = self._view(one)
 
+    def trouble(self, asker: str, kind: str) -> None:
+        """Answer a container badly from now on, as `TROUBLES` says; "" is well again. Unknown is ignored."""
+        one = self._askers.get(asker)
+        if one is not None and one.trouble != kind:
+            one.trouble = kind
+            one.view = self._view(one)
+
     def remove(self, asker: str) -> None:
         """Answer no more, and close the sockets. Nothing happens if the asker is not known."""
         one = self._askers.pop(asker, None)
@@ -188,6 +199,8 @@ class Resolver:
         await self._forwarder.close()
 
     def _view(self, one: _Asker) -> _View:
+        if one.trouble:
+            return _View(Zone, (), {})  # without ready answers
         key = one.networks, frozenset(one.links.items())
         view = self._views.get(key)
         if view is None:
@@ -215,6 +228,8 @@ class Resolver:
             query = parse_query(data)
         except MessageError as error:
             return None if error.rcode is None else failure(data, error.rcode)
+        if one.trouble:
+            return _troubled(query, one.trouble)
         node = one.view.find(query.name)
         if node is not None:
             records = _records(query, node)
@@ -279,6 +294,8 @@ class Resolver:
             query = parse_query(data)
         except MessageError as error:
             return None if error.rcode is None else failure(data, error.rcode)
+        if one.trouble:
+            return _troubled(query, one.trouble)
         node = one.view.find(query.name)
         if node is not None:
             return next(answers(query, _records(query, node), MAX_TCP))
@@ -304,6 +321,12 @@ class Resolver:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         return task
+
+
+def _troubled(query: Query, kind: str) -> bytes | None:
+    """The answer of a resolver that is out of order; None for none."""
+    rcode = TROUBLES[kind]
+    return None if rcode is None else answer(query, rcode)
 
 
 def _records(query: Query, node: Node) -> tuple[bytes, ...]:

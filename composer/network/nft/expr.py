@@ -161,6 +161,15 @@ def comment(text: str) -> bytes:
     )
 
 
+def queue(number: int) -> bytes:
+    """To whoever listens to this queue, or on when nobody does (xt_NFQUEUE, revision 3).
+
+    nft's own expression does the same, but many kernels are built without it.
+    """
+    info = struct.pack("=HHHxx", number, 1, 1)
+    return _expression("target", string(1, "NFQUEUE"), be32(2, 3), attribute(3, info))
+
+
 def masquerade() -> bytes:
     return _expression("masq")
 
