@@ -29,3 +29,4 @@ def main() -> None:
     from composer.keeper.serve import serve
 
     serve(run, command, pid, (guard.detach(), guard_pid), limit)
+    os._exit(0)  # nothing is left but memory, and `down` waits

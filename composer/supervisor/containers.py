@@ -12,6 +12,7 @@ import shutil
 import signal
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -31,6 +32,7 @@ from composer.supervisor.keeperlink import KeeperError
 from composer.supervisor.names import OWN_NETWORK, attachments, plain_network
 from composer.supervisor.world import Live
 
+from composer.supervisor.together import Together
 if TYPE_CHECKING:
     from composer.supervisor.core import Core
 
@@ -42,6 +44,8 @@ class Containers:
         self.core = core
 
     async def create(self, action: act.CreateContainer) -> None:
+        self.discarded = Together[Path, None](self._discard)
+        self.discarding: dict[Path, anyio.Event] = {}
         """A container that can be started: recorded, with its addresses. Nothing runs yet."""
         service = self.core.oneoffs.get(action.name) or self.core.service(action.slot.service)
         live = Live(
@@ -59,7 +63,8 @@ class Containers:
                 oneoff=action.oneoff,
             )
         )
-        await self.discard_files(live)  # of a namesake that was lost before it was recorded
+        self.discard_files(live)  # of a namesake that was lost before it was recorded
+        await self.await_discards()
         before = self.core.kept_slots.pop(action.name, None)
         if before is not None:
             live.anonymous, live.ports = before["anonymous"], before["ports"]
@@ -240,7 +245,7 @@ class Containers:
                 self.core.volumes.remove(name)
         elif not live.plan.oneoff:
             self.core.kept_slots[live.name] = {"anonymous": live.anonymous, "ports": live.ports}
-        await self.discard_files(live)
+        self.discard_files(live)
         del self.core.world.containers[live.name]
         self.core.oneoffs.pop(live.name, None)
         desired = self.core.loop.desired
@@ -248,10 +253,30 @@ class Containers:
             self.core.net.release(live)
         self.core.tell("destroy", live)
 
-    async def discard_files(self, live: Live) -> None:
-        for folder in (self.core.here.container_run(live.name), self.core.here.container_state(live.name)):
-            if folder.exists():
-                await anyio.to_thread.run_sync(shutil.rmtree, folder, True)
+    def discard_files(self, live: Live) -> None:
+        """Soon, beside everything else: a disk may be slow."""
+        here = self.core.here
+        for folder in (here.container_run(live.name), here.container_state(live.name)):
+            if folder.exists() and folder not in self.discarding:
+                self.discarding[folder] = anyio.Event()
+                self.core.tasks.start_soon(self.discarded.ask, [folder])
+
+    async def _discard(self, folders: list[Path]) -> list[None]:
+        """In one thread for all of a moment: many would only wait for each other."""
+
+        def discard() -> None:
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+
+        await anyio.to_thread.run_sync(discard)
+        for folder in folders:
+            self.discarding.pop(folder).set()
+        return [None] * len(folders)
+
+    async def await_discards(self) -> None:
+        """Until what was discarded is gone."""
+        while self.discarding:
+            await next(iter(self.discarding.values())).wait()
 
     def ended(self, message: Mapping[str, Any]) -> None:
         """A process ended: a container's first one, or one that was run in a container."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from composer.errors import ComposerError
 from composer.runtime import cgroup
 from composer.runtime.errors import StepError
@@ -14,13 +16,26 @@ def stack_group(name: str) -> cgroup.Group:
     return cgroup.open(f"/composer/{name}")
 
 
+def is_gone(group: cgroup.Group) -> bool:
+    """As a rule nobody is in the group of what has ended, and its folders go without a look at them."""
+    gone = True
+    for folder in group.directories:
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            gone = False
+    return gone
+
+
 def clear(group: cgroup.Group) -> None:
     """End what is in a group, and the group. Somebody may just be entering: again until it is gone.
 
     Raises ComposerError when it will not go.
     """
     for number in range(TRIES):
-        if not group.exists():
+        if is_gone(group):
             return
         try:
             group.kill()

@@ -122,6 +122,8 @@ class Net:
 
     async def _remove(self, records: list[NetworkRecord]) -> list[None]:
         """In a thread of its own: the kernel waits, and nobody else should."""
+        if self.records.keys() <= {record.name for record in records}:
+            self.rules.remove()
         await anyio.to_thread.run_sync(remove_networks, self.paths, records)
         return [None] * len(records)
 
@@ -214,7 +216,10 @@ class Net:
             return
         lives = self.world.containers.values()
         bridges = [record for record in self.records.values() if record.driver == "bridge"]
-        self.rules.write(bridges, [port for live in lives for port in self.published(live)])
+        if bridges:
+            self.rules.write(bridges, [port for live in lives for port in self.published(live)])
+        elif self.rules.written is not None:
+            self.rules.remove()
         self.dirty = False
 
     def published(self, live: Live) -> Iterable[PublishedPort]:

@@ -76,6 +76,7 @@ class Owner:
         await operation.finished.wait()
         for entry in operation.failures:
             core.notice(f"{entry.instance} could not be taken down: {entry.reason}")
+            await core.containers.await_discards()
         if not operation.failures:
             core.forget_stack(volumes=True)
         await core.settle()

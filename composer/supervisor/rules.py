@@ -22,12 +22,13 @@ class Rules:
         self.stack = stack
         self.socket = firewall()
         self.written: tuple[list[NetworkRecord], list[PublishedPort]] | None = None
+        self.removed = False
 
     def write(self, networks: list[NetworkRecord], ports: list[PublishedPort]) -> None:
         """Have just these rules. Raises NetlinkError."""
         if self.written != (networks, ports):
             publish(self.socket, self.stack, networks, ports)
-            self.written = (networks, ports)
+            self.written, self.removed = (networks, ports), False
 
     def put_back(self, senders: Iterable[Sender]) -> None:
         """Write everything again that stands in the kernel and is not known to. Raises NetlinkError."""
@@ -45,5 +46,9 @@ class Rules:
                     lost()
 
     def remove(self) -> None:
-        unpublish(self.socket, self.stack)
-        self.written = None
+        """Have none. The kernel frees what goes in the background, and whoever closes `socket` waits for it:
+        the earlier the better.
+        """
+        if not self.removed:
+            unpublish(self.socket, self.stack)
+            self.written, self.removed = None, True
