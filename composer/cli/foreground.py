@@ -1,7 +1,7 @@
 """`up` without -d: the output of containers as it comes, until all have ended or Ctrl-C stops them.
 
 The wish is sent from a thread of its own, and events are heard by another; this thread shows logs. Ctrl-C
-once stops gracefully, twice kills.
+once stops gracefully, twice kills. On a terminal there are keys: `composer.cli.keys`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from composer.api.client import Supervisor
@@ -19,14 +20,21 @@ from composer.api.times import nanoseconds
 from composer.api.wish import with_stack
 from composer.cli import wish
 from composer.cli.context import Context
+from composer.cli.keys import Keys
 from composer.cli.logs import write
 from composer.cli.render.prefix import prefixes, short
 from composer.cli.render.progress import display
+from composer.cli.terminal import is_terminal
+from composer.cli.watch import Switch, Watching, rules_of
 from composer.errors import ComposerError, PeerLostError
 from composer.logs import Source, follow
 from composer.record import read_record
 
 INTERRUPTED = 130
+OVER, AGAIN = b"x", b"f"
+"""What is written to end the showing of output, or to begin it again with other sources."""
+LAST_LINES, LAST_LINES_OF_ALL = 30, 5
+"""Lines of a container that are shown again when one service was chosen, or all are again."""
 ABORTS = ("abort_on_container_exit", "exit_code_from", "abort_on_container_failure")
 
 
@@ -45,9 +53,21 @@ class Foreground:
         """How often each container has ended."""
         self.running: set[str] = set()
         self.applied = False
+        self.asked = threading.Event()
+        """Set when the wish is fulfilled, or has failed."""
         self.stopping = False
         self.first: tuple[str, int] | None = None
         self.lock = threading.Lock()
+        self.only = ""
+        """The one service whose output is shown; "" for all."""
+        self.purposes = 0
+        """Things under way that end containers on purpose, so that their end is not ours."""
+        self.detached = False
+        self.resting: set[str] = set()
+        """Services that a key has stopped; another may start them again."""
+        self.switch = watch_switch(self, services)
+        self.keys = Keys(context, sorted(self.services), self, self.switch) if wants_keys(self) else None
+        self.write: Callable[[bytes], None] = self.keys.bottom.write if self.keys else plainly
 
     def run(self, options: dict[str, Any]) -> int:
         paths = self.context.stack_paths
@@ -61,6 +81,8 @@ class Foreground:
             try:
                 self.started.wait()
                 self.show()
+                if self.detached:
+                    return 0
             except KeyboardInterrupt:
                 self.stop("Gracefully stopping... (press Ctrl+C again to force)")
                 return INTERRUPTED
@@ -96,6 +118,8 @@ class Foreground:
             )
             wish.report(answer)
             self.expect()
+            if self.flags["watch"] and self.switch:
+                self.switch.toggle()
         except ComposerError as error:
             self.error = error
         finally:
@@ -104,6 +128,7 @@ class Foreground:
             with self.lock:
                 self.applied = True
             self.started.set()
+            self.asked.set()
             self.check()
 
     def expect(self) -> None:
@@ -139,7 +164,7 @@ class Foreground:
                 self.ends[name] = self.ends.get(name, 0) + 1
                 self.first = self.first or (event["service"], code)
         if event["action"] == "die" and not self.stopping:
-            print(f"{short(name, self.context.stack_name)} exited with code {code}", flush=True)
+            self.say(f"{short(name, self.context.stack_name)} exited with code {code}")
             self.check()
 
     def check(self) -> None:
@@ -148,7 +173,8 @@ class Foreground:
         aborts = flags["abort_on_container_exit"] or flags["exit_code_from"]
         with self.lock:
             failed = any(code for _, code in self.exits.values())
-            over = self.applied and not self.running and not self.restarting()
+            waits = self.running or self.restarting() or self.resting or self.purposes
+            over = self.applied and not waits
             aborted = (self.exits and aborts) or (failed and flags["abort_on_container_failure"])
             if self.error or over or aborted:
                 self.finish()
@@ -162,21 +188,59 @@ class Foreground:
             if service in data and name not in self.running
         )
 
+    @contextmanager
+    def during(self) -> Iterator[None]:
+        """While containers end on purpose, to come back."""
+        with self.lock:
+            self.purposes += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.purposes -= 1
+            self.check()
+
+    def rest(self, service: str, rests: bool) -> None:
+        (self.resting.add if rests else self.resting.discard)(service)
+
     def finish(self) -> None:
-        os.write(self.stop_writing, b"x")
+        os.write(self.stop_writing, OVER)
+
+    def focus(self, service: str) -> None:
+        """Show this service only, from its last lines on."""
+        self.only = service
+        os.write(self.stop_writing, AGAIN)
+
+    def detach(self) -> None:
+        """Leave once all is started; what was begun goes on without us."""
+        self.asked.wait()
+        self.detached = True
+        self.finish()
+
+    def say(self, text: str) -> None:
+        self.write(f"{text}\n".encode())
 
     def show(self) -> None:
         """Output of the services, from the moment this command began."""
+        with self.keys or nullcontext():
+            tail = None
+            while True:
+                for chunk in self.output(tail):
+                    self.write(chunk)
+                if OVER in os.read(self.stop_reading, 64):
+                    break
+                tail = LAST_LINES if self.only else LAST_LINES_OF_ALL
+        if self.detached:
+            print("Detached. `composer logs -f` follows, `composer down` ends the stack.", flush=True)
+
+    def output(self, tail: int | None) -> Iterator[bytes]:
+        """Until there is something to read on `stop_reading`."""
         logs = self.context.stack_paths.logs
         logs.mkdir(parents=True, exist_ok=True)
-        chunks = follow(
-            logs,
-            self.sources,
-            self.stop_reading,
-            since_ns=self.begun,
-            timestamps=self.flags["timestamps"],
+        timestamps = self.flags["timestamps"]
+        return follow(
+            logs, self.sources, self.stop_reading, since_ns=self.begun, tail=tail, timestamps=timestamps
         )
-        write(chunks)
 
     def sources(self) -> list[Source]:
         stack = self.context.stack_name
@@ -192,12 +256,15 @@ class Foreground:
         ]
         labels = prefixes(chosen + silent, stack, self.context.colour and not self.flags["no_color"])
         return [
-            Source(str(self.context.stack_paths.log(name)), b"" if plain else labels[name]) for name in chosen
+            Source(str(self.context.stack_paths.log(name)), b"" if plain else labels[name])
+            for name in chosen
+            if self.only in ("", services.get(name.rpartition("-")[0]), self.own_names().get(name))
         ]
 
-    def own_names(self) -> set[str]:
+    def own_names(self) -> dict[str, str]:
+        """Services by the name that their container has been given."""
         data = self.context.project.stack_data["services"]
-        return {name for s in self.services if (name := data[s].get("container_name", ""))}
+        return {name: s for s in self.services if (name := data[s].get("container_name", ""))}
 
     def ended(self) -> int:
         """The exit code once the output has ended; stops the rest if a flag asked for that."""
@@ -245,6 +312,40 @@ def shown_services(context: Context, services: Sequence[str], flags: dict[str, A
     if flags["exit_code_from"]:
         chosen.add(flags["exit_code_from"])
     return (chosen - quiet - set(flags["no_attach"])) & set(data)
+
+
+def plainly(data: bytes) -> None:
+    write([data])
+
+
+def wants_keys(view: Foreground) -> bool:
+    """On a terminal that is ours and can draw, unless --menu or Docker Compose's variable says no."""
+    environment, ways = view.context.environment, view.context.options
+    if not view.flags["menu"] or environment.get("COMPOSE_MENU", "").lower() in ("0", "false", "no"):
+        return False
+    if not is_terminal() or environment.get("TERM", "dumb") == "dumb" or ways.get("ansi") == "never":
+        return False
+    return ways.get("progress", "auto") in ("auto", "tty") and os.tcgetpgrp(0) == os.getpgrp()
+
+
+def watch_switch(view: Foreground, services: Sequence[str]) -> Switch | None:
+    """What --watch and a key turn on; None when no service says what to watch. Raises ComposerError."""
+    data = view.context.project.stack_data["services"]
+    if not view.flags["watch"] and not any(data[name].get("develop") for name in services or data):
+        return None
+
+    def say(text: str, wrong: bool) -> None:
+        view.say(text)
+
+    def make() -> Watching:
+        rules = rules_of(view.context, services, say)
+        return Watching(view.context, rules, say, quiet=wants_keys(view), during=view.during)
+
+    if view.flags["watch"]:
+        rules_of(
+            view.context, services, lambda text, wrong: None
+        )  # what is wrong is told before anything starts
+    return Switch(make)
 
 
 def run_attached(

@@ -25,7 +25,7 @@ VERB = Verb(
         Flag("explain", "bool", "Say why each thing is done"),
         Flag("force-recreate", "bool", "Recreate containers though nothing changed"),
         Flag("locked", "bool", "Only with the images that the lock file says (see `lock`)"),
-        Flag("menu", "bool", "Accepted; keys work in the live view", hidden=True),
+        Flag("menu", "bool", "Keys while attached to a terminal; COMPOSE_MENU=false, too", default=True),
         Flag("no-attach", "list", "Do not show the output of these services", metavar="SERVICE"),
         Flag("no-build", "bool", "Never build an image"),
         Flag("no-color", "bool", "No colours in the output"),
@@ -50,10 +50,12 @@ VERB = Verb(
         Flag("timestamps", "bool", "Times before the lines"),
         Flag("wait", "bool", "Return when all is running and healthy; implies -d"),
         Flag("wait-timeout", "int", "Seconds to wait at most", metavar="SECONDS"),
+        Flag("watch", "bool", "Bring what is saved here into containers, as `develop.watch` says", "w"),
         Flag("yes", "bool", "Accepted: nothing is asked", "y"),
     ),
     (common.SERVICES,),
     examples=(
+        ("up --watch", "attached, and what is saved here reaches containers"),
         ("up -d --wait", "in the background, back when it is healthy"),
         ("up -d --locked", "with the images of compose.lock.yaml and no others"),
         ("up --explain", "and say which field made each change necessary"),
@@ -76,6 +78,7 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
         hold_for_up(context, service, dependencies=not flags["no_deps"])
         flags["pull"] = "missing"
     flags["remove_orphans"] = context.removes_orphans(flags["remove_orphans"])
+    flags["build"] = flags["build"] or (flags["watch"] and not flags["no_build"])
     options = options_of(flags, service)
     if not detached:
         from composer.cli.foreground import run_attached
@@ -115,7 +118,7 @@ def check_flags(flags: dict[str, Any], detached: bool) -> None:
             raise UsageError(f"--{one} and --{other} exclude each other".replace("_", "-"))
     if flags["locked"] and flags["pull"] in ("always", "build"):
         raise UsageError(f"--locked and --pull {flags['pull']} exclude each other")
-    for name in ABORTS:
+    for name in (*ABORTS, "watch"):
         if flags[name] and detached:
             raise UsageError(f"--{name} and --detach exclude each other".replace("_", "-"))
 

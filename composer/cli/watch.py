@@ -36,7 +36,7 @@ VERB = Verb(
 def run(context: Context, *, no_up: bool, prune: bool, quiet: bool, service: list[str]) -> int:
     context.check_identity()
     context.check_services(service)
-    rules = rules_of(context, service)
+    rules = rules_of(context, service, say)
     if not no_up:
         options = {"goal": "up", "services": service, "build": True}
         wish.carry_out(context, options, quiet=quiet, dry_run=context.dry_run)
@@ -47,14 +47,18 @@ def run(context: Context, *, no_up: bool, prune: bool, quiet: bool, service: lis
     return 0
 
 
-def rules_of(context: Context, services: Sequence[str]) -> list[Rule]:
+Say = Callable[[str, bool], None]
+"""Told a line, and whether something is wrong."""
+
+
+def rules_of(context: Context, services: Sequence[str], say: Say) -> list[Rule]:
     """The rules of these services, or of all; doubts about them are told. Raises ComposerError."""
     from composer.watch.rules import compiled
 
     stack = context.project.stack
     rules, warnings = compiled(stack, services or list(stack.services))
     for text in warnings:
-        print(f"warning: {text}", file=sys.stderr)
+        say(f"warning: {text}", True)
     if not rules:
         which = "none of these services has" if services else "no service has"
         raise NotFoundError(
@@ -75,7 +79,7 @@ class Watching:
         self,
         context: Context,
         rules: Sequence[Rule],
-        say: Callable[[str, bool], None],
+        say: Say,
         *,
         prune: bool = True,
         quiet: bool = False,
@@ -116,8 +120,8 @@ class Watching:
 class Switch:
     """Watching on a thread of its own, on and off."""
 
-    def __init__(self, watching: Watching) -> None:
-        self.watching = watching
+    def __init__(self, make: Callable[[], Watching]) -> None:
+        self.make = make
         self.thread: threading.Thread | None = None
         self.stop_writing = -1
 
@@ -126,20 +130,22 @@ class Switch:
         return self.thread is not None and self.thread.is_alive()
 
     def toggle(self) -> None:
-        if self.on:
+        """Raises ComposerError when there is nothing to watch."""
+        watching = self.make()
+        if self.thread is not None and self.thread.is_alive():
             os.write(self.stop_writing, b"x")
-            os.close(self.stop_writing)
-            self.thread = None
-            self.watching.tell("watching", "off")
+            self.thread.join()
+            watching.tell("watching", "off")
             return
         reading, self.stop_writing = os.pipe()
-        self.thread = threading.Thread(target=self.run, args=(reading,), daemon=True)
+        self.thread = threading.Thread(target=self.run, args=(watching, reading), daemon=True)
         self.thread.start()
 
-    def run(self, stop: int) -> None:
+    def run(self, watching: Watching, stop: int) -> None:
         try:
-            self.watching.run(stop)
+            watching.run(stop)
         except ComposerError as error:
-            self.watching.tell("watching", f"ended: {error.message}", wrong=True)
+            watching.tell("watching", f"ended: {error.message}", wrong=True)
         finally:
             os.close(stop)
+            os.close(self.stop_writing)
