@@ -14,7 +14,7 @@ from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
 from composer.cli.render.listing import listing, show
-from composer.disk import read_json
+from composer.disk import is_locked, read_json
 from composer.errors import ComposerError, UsageError
 
 SECOND = 1_000_000_000
@@ -213,7 +213,8 @@ def octets(text: str) -> int:
 
 
 def run_ls(context: Context, *, format: str) -> int:
-    faults = read_json(context.stack_paths.faults) or []
+    paths = context.stack_paths
+    faults = (read_json(paths.faults) or []) if is_locked(paths.life) else []
     show(listing([as_json(fault) for fault in faults], COLUMNS, format))
     return 0
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from composer.supervisor.core import Core
 
 FILE = ".composer-fills-this-disk"
+BOUNDED = frozenset(("tmpfs", "ext2", "ext3", "ext4", "xfs", "vfat"))
+"""File systems whose files are on the device that stat(2) names: so the host's own can be told apart."""
 LARGEST = 1 << 30
 """Bytes that filling a disk takes at most without being told how many: it may be memory."""
 
@@ -202,14 +204,11 @@ class Filled(Kind):
             await anyio.to_thread.run_sync(self.fill, live)
 
     def fill(self, live: Live) -> None:
+        """Raises ConflictError, NotFoundError."""
         path, size = self.fault["settings"]["path"], int(self.fault["settings"]["size"])
         folder = self.open(live.pid)
         try:
-            if os.fstat(folder).st_dev in devices(self.core):
-                raise ConflictError(
-                    f"{path} in {live.name} is on a disk of this host, which is not to be filled",
-                    hint="give it a bounded place: a tmpfs with a size, or a volume with `type: tmpfs`",
-                )
+            check_bounded(self.core, live, path, folder)
             status = os.fstatvfs(folder)
             free = status.f_bavail * status.f_frsize
             if not size and free > LARGEST:
@@ -217,11 +216,14 @@ class Filled(Kind):
                     f"{path} in {live.name} has {free} bytes free, which may be memory",
                     hint="say with --size how many to take",
                 )
-            file = os.open(FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            file = os.open(FILE, flags, 0o600, dir_fd=folder)
             try:
                 allocate(file, min(size, free) if size else free)
             finally:
                 os.close(file)
+        except OSError as error:
+            raise ConflictError(f"{path} in {live.name} cannot be filled: {error.strerror}") from error
         finally:
             os.close(folder)
 
@@ -246,8 +248,8 @@ class Filled(Kind):
                 continue
             try:
                 os.unlink(FILE, dir_fd=folder)
-            except FileNotFoundError:
-                pass
+            except OSError:
+                pass  # it was not made
             finally:
                 os.close(folder)
 
@@ -273,16 +275,28 @@ async def fulfil(core: Core, options: Options) -> None:
         raise ComposerError("; ".join(f"{x.instance}: {x.reason}" for x in operation.failures))
 
 
-def devices(core: Core) -> set[int]:
-    """The file systems that this host has mounted, but for what is mounted as a volume of ours."""
-    found = set()
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        fields = line.split()
-        major, _, minor = fields[2].partition(":")
-        volume = fields[4].startswith(f"{core.paths.volumes}/") and " - overlay " not in line
-        if not volume:
-            found.add(os.makedev(int(major), int(minor)))
-    return found
+def check_bounded(core: Core, live: Live, path: str, folder: int) -> None:
+    """Raises ConflictError unless the open directory is on a file system that the host does not use."""
+    kind = "unknown"
+    with open(f"/proc/self/fdinfo/{folder}") as file:
+        number = next(line.split()[1] for line in file if line.startswith("mnt_id"))
+    for fields in mountinfo(live.pid):
+        if fields[0] == number:
+            kind = fields[fields.index("-") + 1]
+    ours = str(core.paths.volumes)
+    host = {fields[2] for fields in mountinfo(os.getpid()) if not fields[4].startswith(f"{ours}/")}
+    device = os.fstat(folder).st_dev
+    if kind not in BOUNDED or f"{os.major(device)}:{os.minor(device)}" in host:
+        raise ConflictError(
+            f"{path} in {live.name} is on a disk of this host, which is not to be filled",
+            hint="fill a bounded place: a tmpfs with a size, /dev/shm, or a volume with `type: tmpfs`",
+        )
+
+
+def mountinfo(pid: int) -> Iterator[list[str]]:
+    """The fields of each mount that a process sees, proc_pid_mountinfo(5)."""
+    for line in Path(f"/proc/{pid}/mountinfo").read_text(errors="surrogateescape").splitlines():
+        yield line.split()
 
 
 def allocate(file: int, size: int) -> None:

@@ -161,9 +161,13 @@ class Injection:
 
     async def recover(self) -> None:
         """After a crash: what belonged to a connection is undone, what was detached goes on."""
+        if self.core.loop.held:  # everything was lost, and with it what could be undone
+            self.forget()
+            return
         kept: list[Fault] = read_json(self.core.here.faults) or []
         for fault in kept:
             self.faults[fault["number"]], self.over[fault["number"]] = fault, anyio.Event()
+        self.network.clean(kept)
         self.network.settle((), anew=True)
         for fault in kept:
             if fault["tied"] or (fault["until"] and fault["until"] <= time.time_ns()):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from composer.network.delay import Delay
-from composer.network.netlink import NETLINK_NETFILTER, Netlink
+from composer.network.delay import Delay, within
 from composer.network.nft.apply import delete, replace
-from composer.network.nft.faults import Faults, table_name, tables
+from composer.network.nft.faults import Faults, table_name, tables, waiting
+from composer.network.publish import firewall
 from composer.record import NetworkRow
 from composer.supervisor.core import Core
 from composer.supervisor.injected import Fault
@@ -55,8 +55,15 @@ class NetworkFaults:
                 key: Key = (fault["number"], live.pid, *by)
                 yield key, partial(Delay, fault["number"], live.pid, by, **settings)
 
+    def clean(self, faults: Iterable[Fault]) -> None:
+        """Take away what a supervisor before this one left in containers."""
+        for fault in of(faults, "delay"):
+            for pid in (live.pid for live in self.core.world.containers.values() if live.pid):
+                with within(pid, firewall) as socket:
+                    delete(socket, waiting(fault["number"], 0, ()).name)
+
     def write(self, wanted: Faults) -> None:
-        with Netlink(protocol=NETLINK_NETFILTER) as socket:
+        with firewall() as socket:
             if wanted == NOTHING:
                 for family in ("bridge", "inet"):
                     delete(socket, table_name(self.core.name), family)
