@@ -276,8 +276,10 @@ class AsyncService:
     async def logs(self, tail: int | None = None) -> str:
         return await in_thread(self.blocking.logs, tail)
 
-    async def wait_for_log(self, pattern: str | re.Pattern[str], timeout: float | None = 30) -> re.Match[str]:
-        return await in_thread(self.blocking.wait_for_log, pattern, timeout)
+    async def wait_for_log(
+        self, pattern: str | re.Pattern[str], timeout: float | None = 30, *, times: int = 1
+    ) -> re.Match[str]:
+        return await in_thread(self.blocking.wait_for_log, pattern, timeout, times=times)
 
     async def copy_to(self, source: File, path: str) -> None:
         await in_thread(self.blocking.copy_to, source, path)

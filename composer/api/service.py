@@ -164,10 +164,14 @@ class Service:
 
     def logs(self, tail: int | None = None) -> str:
         """What it printed, both streams, in the order in which it came."""
+        if self.index:
+            return self.stack.log_of(self.container.name, tail=tail)
         return self.stack.logs(self.name, tail=tail)
 
-    def wait_for_log(self, pattern: str | re.Pattern[str], timeout: float | None = 30) -> re.Match[str]:
-        """Until a line matches (re.search), from its first line on.
+    def wait_for_log(
+        self, pattern: str | re.Pattern[str], timeout: float | None = 30, *, times: int = 1
+    ) -> re.Match[str]:
+        """Until a line matches (re.search), or so many of them, from its first line on. The last match.
 
         Raises LateError, or ComposerError when it ended without having printed such a line.
         """
@@ -187,7 +191,9 @@ class Service:
             chunks = follow(context.stack_paths.logs, lambda: [source], stops.fileno(), deadline=deadline)
             for chunk in chunks:
                 for line in chunk.decode(errors="replace").splitlines():
-                    if match := wanted.search(line):
+                    match = wanted.search(line)
+                    times -= bool(match)
+                    if match and times <= 0:
                         return match
             patience.check()
         last = self.logs(tail=1).strip() or "nothing"

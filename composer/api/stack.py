@@ -266,6 +266,13 @@ class Stack:
         sources = [Source(str(place(row["name"])), label.format(row["name"]).encode()) for row in rows]
         return b"".join(read(sources, tail=tail)).decode(errors="replace")
 
+    def log_of(self, container: str, *, tail: int | None = None) -> str:
+        """What one container printed."""
+        from composer.logs import Source, read
+
+        source = Source(str(self.context.stack_paths.log(container)))
+        return b"".join(read([source], tail=tail)).decode(errors="replace")
+
     def events(self, *services: str) -> EventStream:
         """What happens from now on; to be closed, as by `with`. Raises ComposerError when nothing runs."""
         self.context.check_services(services)

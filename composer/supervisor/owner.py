@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
-from composer.errors import ComposerError
 from composer.model.stack import FrozenMap, Stack
 from composer.plan.options import Options
 from composer.supervisor.loop import Operation
+from composer.supervisor.pidfds import find, identify
 
 if TYPE_CHECKING:
     from composer.supervisor.core import Core
@@ -76,41 +75,9 @@ class Owner:
         await operation.finished.wait()
         for entry in operation.failures:
             core.notice(f"{entry.instance} could not be taken down: {entry.reason}")
-            await core.containers.await_discards()
         if not operation.failures:
+            await core.containers.await_discards()
             core.forget_stack(volumes=True)
         await core.settle()
         if core.idle:
             await core.leave()
-
-
-def identify(pidfd: int) -> tuple[int, int]:
-    """The process of a pidfd, pidfd_open(2). Raises ComposerError when it has ended."""
-    told = Path(f"/proc/self/fdinfo/{pidfd}").read_text()
-    pid = int(dict(line.split(":", 1) for line in told.splitlines()).get("Pid", "-1"))
-    started = start_time(pid)
-    if started is None:
-        raise ComposerError("the process that the stack was to live for has ended")
-    return pid, started
-
-
-def find(process: tuple[int, ...]) -> int:
-    """A pidfd for what `identify` told; -1 when it has ended."""
-    pid, started = process
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return -1
-    if start_time(pid) == started:
-        return pidfd
-    os.close(pidfd)
-    return -1
-
-
-def start_time(pid: int) -> int | None:
-    """In ticks after boot, proc_pid_stat(5); None when there is no such process."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return int(text.rpartition(")")[2].split()[19])

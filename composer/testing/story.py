@@ -1,0 +1,20 @@
+"""What a failed test says about a stack: each container's state, why it is down, and its last lines."""
+
+from __future__ import annotations
+
+from composer.api.stack import Stack
+from composer.errors import ComposerError
+
+
+def story(stack: Stack, lines: int) -> str:
+    """Never raises: a report must not hide the failure that it is about."""
+    try:
+        parts = [part for one in stack.containers() for part in _of(stack, one.name, str(one), lines)]
+    except (ComposerError, OSError) as error:
+        return f"nothing can be said about it: {error}"
+    return "\n".join(parts) or "it has no containers"
+
+
+def _of(stack: Stack, name: str, state: str, lines: int) -> list[str]:
+    said = stack.log_of(name, tail=lines).splitlines()
+    return [state, *(f"    {line}" for line in said)] if said else [state, "    (printed nothing)"]
