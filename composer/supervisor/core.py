@@ -156,11 +156,11 @@ class Core:
             self.injection.follow()
         await self.net.ports.drop()
         wait = self.saved_at + SAVE_EVERY - time.monotonic()
-        if self.unsaved and not now and wait > 0:
+        if self.unsaved and not (now or self.net.awaited) and wait > 0:
             return wait
         async with self.saving:
             if self.unsaved or self.forgettable:
-                self.unsaved = False
+                self.unsaved = self.net.awaited = False
                 self.saved_at = time.monotonic()
                 self.save()
             # What has ended is forgotten by the keeper only now that the record has it.

@@ -25,6 +25,8 @@ class Guests:
     def __init__(self, paths: Paths, stack: str) -> None:
         self.paths, self.stack = paths, stack
         self.names: list[EndpointName] = []
+        self.stacks: set[str] = set()
+        """Which stacks they are of."""
 
     async def watch(self, networks: Callable[[], Collection[str]], changed: Callable[[], None]) -> None:
         """Until cancelled: follow who is on `networks`. `changed` hears when `names` are others."""
@@ -34,7 +36,8 @@ class Guests:
             while True:
                 ours = networks()
                 names = []
-                for stack in sorted(registry.stacks_on(self.paths, ours) - {self.stack}):
+                self.stacks = registry.stacks_on(self.paths, ours) - {self.stack}
+                for stack in sorted(self.stacks):
                     names += self._names(stack, ours, inotify)
                 if names != self.names:
                     self.names = names

@@ -70,6 +70,8 @@ class Net:
         self.lease = Together[LeaseRequest, Lease](self._lease)
         self.removal = Together[NetworkRecord, None](self._remove)
         self.dirty = False
+        self.awaited = False
+        """Whether other stacks are to learn our names, which they read in the record."""
         self.naming = False
         self.records: dict[str, NetworkRecord] = {}
         self.digests: dict[str, str] = {}
@@ -277,6 +279,8 @@ class Net:
     def touch(self) -> None:
         """Containers changed: names follow before anything else is heard, rules with the next `settle`."""
         self.dirty = True
+        owners = {record.owner for record in self.records.values()}
+        self.awaited = self.awaited or bool(self.guests.stacks or owners - {self.stack})
         if not self.naming:
             self.naming = True
             asyncio.get_running_loop().call_soon(self.name)

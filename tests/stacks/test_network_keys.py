@@ -7,7 +7,6 @@ import pytest
 from tests.host import Host
 from tests.network.conftest import Host as Machine
 from tests.stacks.site import SERVE, SERVER, address, call, look, reach, reaches
-from tests.stacks.test_crash import until
 
 pytestmark = pytest.mark.kernel
 FILES = {"serve.py": SERVE}
@@ -351,9 +350,9 @@ def test_stacks_on_one_network_know_each_other(site: Host, machine: Machine) -> 
     seen = look(two, "db", "web", "front", "site", f"{one.name}-web-1")["names"]
     assert len(seen["web"]) == 1 and set(map(tuple, seen.values())) == {tuple(seen["web"])}
     assert reach(two, "db", "front")
-    until(lambda: look(one, "web", "db")["names"]["db"])
+    assert look(one, "web", "db")["names"]["db"]
     assert reach(one, "web", "db")
     assert "is in use by" in one("down").stderr
     one.ok("up", "-d")
     two.ok("down")
-    until(lambda: not look(one, "web", "db")["names"]["db"])
+    assert not look(one, "web", "db")["names"]["db"]
