@@ -23,7 +23,7 @@ class Image(Value):
 
     `id` is the digest of the configuration ("sha256:…"), or "host" or "scratch". `config` is the OCI image
     configuration (image-spec, config.md). `digests` are the manifest digests it was pulled by. `size` is
-    bytes of content as stored.
+    bytes of content as stored. `pulled`: when it came or was last confirmed, in seconds since the epoch.
     """
 
     id: str
@@ -32,6 +32,7 @@ class Image(Value):
     root: tuple[RootOverlay, ...]
     digests: tuple[str, ...] = ()
     size: int = 0
+    pulled: int = 0
 
 
 class Summary(Value):

@@ -113,6 +113,7 @@ class Store:
             root=root,
             digests=(notes[SOURCE],) if SOURCE in notes else (),
             size=size,
+            pulled=int(notes.get(PULLED, 0)),
         )
 
     def manifest(self, entry: Entry) -> Manifest:

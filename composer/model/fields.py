@@ -96,7 +96,7 @@ def _hook(prefix: str, kind: str = STRUCT) -> list[Field]:
 def _update(prefix: str, doc: str) -> list[Field]:
     return _rows(
         prefix,
-        ("", STRUCT, doc, _warned(_SWARM)),
+        ("", STRUCT, doc, _NOTHING),
         ("parallelism", k.unsigned, "Containers changed at once.", _INT),
         ("delay", k.duration, "Pause between groups."),
         ("failure_action", k.string, "What happens when one fails."),
@@ -282,9 +282,9 @@ def _container(prefix: str) -> list[Field]:
             ("pull_policy", k.string, "When to pull: always, missing, never, build, daily, …", _NOTHING),
             (
                 "pull_refresh_after",
-                k.string,
-                "How old an image may become.",
-                _warned("`pull_policy: every_<time>` says it"),
+                k.duration,
+                "How old an image may become, for `refresh`.",
+                _NOTHING,
             ),
             ("read_only", k.boolean, "The root is read-only.", _BOOL),
             ("runtime", k.string, "Another OCI runtime."),

@@ -109,6 +109,9 @@ def _extensions(data: Data) -> Mapping[str, Any]:
 def _service(name: str, data: Data) -> s.Service:
     deploy: Data = data.get("deploy", {})
     found: dict[str, Any] = {"name": name, **_taken(data, *_PLAIN)}
+    if found.get("pull_policy") == "refresh":
+        after = units.duration(data.get("pull_refresh_after") or "24h")
+        found["pull_policy"] = f"every_{after // s.SECOND}s"
     found |= {key: tuple(data[key]) for key in _TEXT_LISTS if key in data}
     found |= {key: _map(data[key]) for key in _MAPS if key in data}
     found |= {key: tuple(data[key]) for key in ("command", "entrypoint") if key in data}

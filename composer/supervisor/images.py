@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -18,7 +19,7 @@ from composer.errors import ImageError
 from composer.images.image import Image, Progress
 from composer.images.store import Store
 from composer.model.digest import dump
-from composer.model.stack import Mount, Service, Stack
+from composer.model.stack import SECOND, Mount, Service, Stack
 from composer.paths import Paths
 from composer.plan.observed import ImageState
 from composer.plan.options import image_of
@@ -47,7 +48,8 @@ class Images:
                 self.world.images.pop(reference, None)
             else:
                 old = self.world.images.get(reference)
-                self.world.images[reference] = ImageState(image.id, old.checked_at if old else 0)
+                checked = max(old.checked_at if old else 0, image.pulled * SECOND)
+                self.world.images[reference] = ImageState(image.id, checked)
 
     def find(self, reference: str) -> Image:
         """Raises ImageError when it is not here."""
@@ -59,12 +61,14 @@ class Images:
 
     async def pull(self, reference: str, platform: str) -> None:
         layers: dict[str, tuple[int, int]] = {}
+        loop = asyncio.get_running_loop()
 
         def progress(update: Progress) -> None:
+            """Called by the threads that download."""
             layers[update.digest] = (update.current, update.total)
             current, total = (sum(column) for column in zip(*layers.values(), strict=True))
             frame = {"id": f"Image {reference}", "text": "Pulling", "state": "working"}
-            self.report({**frame, "current": current, "total": total})
+            loop.call_soon_threadsafe(self.report, {**frame, "current": current, "total": total})
 
         image = await self.store.pull(reference, platform=platform or None, progress=progress)
         self.known.pop(reference, None)
@@ -107,12 +111,15 @@ class Images:
         self.known.pop(reference, None)
         self.world.images.pop(reference, None)
 
-    def view(self, mount: Mount) -> dict[str, Any]:
-        """The OCI mount that shows an image. Raises ImageError for a part of an image of several layers."""
+    def view(self, mount: Mount, *, mapped: bool = False) -> dict[str, Any]:
+        """The OCI mount that shows an image; `mapped` for a user namespace.
+
+        Raises ImageError for a part of an image of several layers.
+        """
         lowers = self.find(mount.source).root[0].lowers
         if len(lowers) == 1:
             source = f"{lowers[0]}/{mount.subpath.strip('/')}" if mount.subpath else lowers[0]
-            options = ["rbind", "ro", "rprivate"]
+            options = ["rbind", *(("ridmap",) if mapped else ()), "ro", "rprivate"]
             return {"destination": mount.target, "type": "bind", "source": source, "options": options}
         if mount.subpath:
             raise ImageError(f"an image mount with a subpath needs an image of one layer: {mount.source}")

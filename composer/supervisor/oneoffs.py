@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from composer.errors import ComposerError, NotFoundError
+from composer.errors import ComposerError, ImageError, NotFoundError
 from composer.model.stack import FrozenMap, Service
 from composer.plan import actions as act
 from composer.plan.observed import Slot
+from composer.plan.options import Options
 from composer.plan.phases import Instance, Phase
-from composer.plan.prepare import BUILT_IN
+from composer.plan.prepare import image_need
 from composer.plan.readiness import CONDITIONS, Wait
 from composer.supervisor.world import Live
 
@@ -46,12 +48,14 @@ class Oneoffs:
         core, desired = self.core, self.core.loop.desired
         assert desired is not None
         reference = desired.image(service)
-        here = core.images.store.find(reference)
-        policy = pull or service.pull_policy
-        if service.build and (build or here is None):
-            await core.images.build(core.stack, service)
-        elif reference not in BUILT_IN and (policy == "always" or (here is None and policy != "never")):
-            await core.images.pull(reference, service.platform)
+        core.images.look([reference])
+        now = time.time_ns()
+        options = Options(since=now, pull=pull, build=build)
+        need = image_need(desired, core.world.observed(), options, reference, [service], now)
+        if need is not None and need.action is None:
+            raise ImageError(need.reason, hint=f"`composer pull {service.name}` fetches it")
+        if need is not None:
+            await core.act(need.action)
         for key in service.networks:
             network = core.stack.networks[key]
             if network.name not in core.world.networks:
