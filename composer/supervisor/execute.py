@@ -17,6 +17,7 @@ async def execute(core: Core, action: act.Action) -> None:
         case act.BuildImage():
             await core.images.build(core.stack, core.service(action.service))
         case act.RemoveImage():
+            await core.settle()  # whether an image is in use, the records say: ours, too
             await core.images.remove(action.image)
         case act.CreateNetwork():
             core.net.ensure(core.stack.networks[action.key], action.digest)

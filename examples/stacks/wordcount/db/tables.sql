@@ -1,0 +1,4 @@
+CREATE TABLE counts (
+    word  text PRIMARY KEY,
+    times bigint NOT NULL
+);
