@@ -277,7 +277,9 @@ class _Planner:
             self._stop(instance, container)
         else:
             renewed = instance.phase is Phase.REPLACE and self.options.renew_anon_volumes
-            volumes = renewed or (instance.phase is Phase.REMOVE and self.options.volumes)
+            volumes = (
+                renewed or container.retired or (instance.phase is Phase.REMOVE and self.options.volumes)
+            )
             self._do(RemoveContainer(*_about(instance, container), volumes=volumes))
 
     def _service(self, instance: Instance) -> Service | None:

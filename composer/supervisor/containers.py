@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from composer.bundle import process
-from composer.errors import ComposerError, RuntimeStepError
+from composer.disk import read_json, write_json
+from composer.errors import ComposerError, NotFoundError, RuntimeStepError
+from composer.model.digest import from_json, to_json
 from composer.model.stack import Service
 from composer.network.options import without_effect
 from composer.plan import actions as act
@@ -30,9 +32,9 @@ from composer.supervisor.furnish import furnish
 from composer.supervisor.groups import clear
 from composer.supervisor.keeperlink import KeeperError
 from composer.supervisor.names import OWN_NETWORK, attachments, plain_network
+from composer.supervisor.together import Together
 from composer.supervisor.world import Live
 
-from composer.supervisor.together import Together
 if TYPE_CHECKING:
     from composer.supervisor.core import Core
 
@@ -42,10 +44,10 @@ class Containers:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-
-    async def create(self, action: act.CreateContainer) -> None:
         self.discarded = Together[Path, None](self._discard)
         self.discarding: dict[Path, anyio.Event] = {}
+
+    async def create(self, action: act.CreateContainer) -> None:
         """A container that can be started: recorded, with its addresses. Nothing runs yet."""
         service = self.core.oneoffs.get(action.name) or self.core.service(action.slot.service)
         live = Live(
@@ -61,14 +63,18 @@ class Containers:
                 volumes=action.volumes,
                 created_at=time.time_ns(),
                 oneoff=action.oneoff,
+                standby=action.standby,
             )
         )
         self.discard_files(live)  # of a namesake that was lost before it was recorded
         await self.await_discards()
         before = self.core.kept_slots.pop(action.name, None)
-        if before is not None:
+        if before is not None and not action.standby:
             live.anonymous, live.ports = before["anonymous"], before["ports"]
         self.describe(live, service)
+        if before is not None and live.anonymous:
+            self.tell_hidden(live, before.get("image", ""))
+        self.keep(live, service)
         if service.network_mode in ("bridge", "default"):
             self.core.net.ensure(plain_network(self.core.name), "")
         for key, attachment in service.networks.items():
@@ -76,6 +82,13 @@ class Containers:
                 self.core.notice(f"service {service.name}: the option {option} has no effect on {key}")
         self.core.world.containers[live.name] = live
         self.core.tell("create", live)
+
+    def tell_hidden(self, live: Live, before: str) -> None:
+        """Say which anonymous volumes of an earlier container stand before what a newer image brings."""
+        from composer.supervisor.tags import hidden
+
+        for text in hidden(self.core, live, before):
+            self.core.notice(text)
 
     def describe(self, live: Live, service: Service) -> None:
         """What the record says of a container because its service says so."""
@@ -93,6 +106,7 @@ class Containers:
         live = self.core.live(action.name)
         live.change(digests=action.digests, restart=action.restart)
         service = self.core.service(action.slot.service)
+        self.keep(live, service)
         live.grace = process.stop_grace(service)
         if "resources" in action.fields and live.plan.alive:
             from composer.bundle.inputs import Place
@@ -164,7 +178,8 @@ class Containers:
         image = core.images.find(live.plan.image)
         places = await core.net.places(live, core.net.wanted(live, service))
         live.networks = core.net.expected(places)
-        live.ports = await core.net.ports.reserve(live, service, core.net.binding(live))
+        binding = None if live.plan.standby else core.net.binding(live)
+        live.ports = await core.net.ports.reserve(live, service, binding)
         _, overlay = furnish(core, live, service, image)
         bundle = core.here.container_run(live.name)
         answer = await core.keeper.call(
@@ -203,14 +218,41 @@ class Containers:
         self.sweep(live)
         live.change(exit_code=code)
 
+    def keep(self, live: Live, service: Service) -> None:
+        """From now on this is what it is made from, whatever becomes of the files of the stack."""
+        live.service = service
+        folder = self.core.here.container_state(live.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "service.json", to_json(service), mode=0o600, durable=False)
+
     def service_of(self, live: Live) -> Service:
-        """Its service as desired; a one-off has its own."""
-        return self.core.oneoffs.get(live.name) or self.core.service(live.plan.slot.service)
+        """What it was made from. Raises NotFoundError when that is lost and no longer desired."""
+        if live.service is None:
+            kept = read_json(self.core.here.container_state(live.name) / "service.json")
+            live.service = from_json(Service, kept) if kept else self.core.service(live.plan.slot.service)
+        return live.service
+
+    def known(self, live: Live) -> Service | None:
+        """As `service_of`; None when nothing says any more what it was made from."""
+        try:
+            return self.service_of(live)
+        except NotFoundError:
+            return None
 
     async def stop(self, action: act.StopContainer) -> None:
-        """Run its pre_stop hooks and send its stop signal; the kill, if need be, is the plan's next step."""
+        """Run its pre_stop hooks and send its stop signal; the kill, if need be, is the plan's next step.
+
+        One that retires first lets the connections end that it has, for as long as it may take to stop.
+        """
         live = self.core.live(action.name)
+        grace = live.grace if action.grace is None else action.grace
+        if live.plan.retired and live.networks:
+            from composer.supervisor.handover import drained
+
+            await drained(self.core, live, grace)
         live.change(stopped=not action.again, again=action.again)
+        if action.again:
+            live.change(tries=action.tries)
         if not live.plan.alive:  # it was about to be restarted by its policy
             self.tell_stopped(live)
             return
@@ -219,7 +261,6 @@ class Containers:
                 await self.core.inside.run_hook(live, hook)
             except ComposerError as error:
                 self.core.notice(str(error))
-        grace = live.grace if action.grace is None else action.grace
         live.change(kill_at=time.time_ns() + grace, patience=grace)
         if live.plan.state == "paused":
             self.core.inside.pause(live, thaw=True)
@@ -244,7 +285,11 @@ class Containers:
             for name in live.anonymous.values():
                 self.core.volumes.remove(name)
         elif not live.plan.oneoff:
-            self.core.kept_slots[live.name] = {"anonymous": live.anonymous, "ports": live.ports}
+            self.core.kept_slots[live.name] = {
+                "anonymous": live.anonymous,
+                "ports": live.ports,
+                "image": live.plan.image_id,
+            }
         self.discard_files(live)
         del self.core.world.containers[live.name]
         self.core.oneoffs.pop(live.name, None)
@@ -354,14 +399,14 @@ class Containers:
             return
         if not live.plan.alive:
             live.change(state="running", started_at=time.time_ns(), finished_at=0)
-        service = self.core.oneoffs.get(live.name) or self.core.stack.services.get(live.plan.slot.service)
+        service = self.known(live)
         if service.network_mode in OWN_NETWORK if service else live.networks:
             fds = {}
             for name in ("dns-udp", "dns-tcp"):
                 answer = await self.core.keeper.call("take", name=f"{live.plan.id}/{name}")
                 fds[name] = next(iter(answer["fds"].values()))
             self.core.net.answer(live, service, fds["dns-udp"], fds["dns-tcp"])
-        if service is not None:  # else an orphan's, which no file describes any more
+        if service is not None:
             self.core.inside.watch_health(live, service)
 
     async def discard(self, identity: str) -> None:

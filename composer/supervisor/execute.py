@@ -27,6 +27,10 @@ async def execute(core: Core, action: act.Action) -> None:
             core.volumes.ensure(core.stack.volumes[action.key], core.stack.name)
         case act.RemoveVolume():
             core.volumes.remove(action.name)
+        case act.RollBack():
+            from composer.supervisor.rollback import roll_back
+
+            roll_back(core, action.service, action.because)
         case _:
             raise AssertionError(f"no way to execute {action}")
 
@@ -45,6 +49,10 @@ async def of_container(core: Core, action: act.ContainerAction) -> None:
             await core.oneoff.steps(action)
         case act.RunHooks():
             await core.inside.hooks(action)
+        case act.TakeOver():
+            from composer.supervisor.handover import take_over
+
+            await take_over(core, action)
         case act.StopContainer():
             await core.containers.stop(action)
         case act.KillContainer():

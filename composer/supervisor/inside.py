@@ -135,10 +135,8 @@ class Inside:
         self.core.tell("unpause" if thaw else "pause", live)
 
     def group(self, live: Live) -> cgroup.Group:
-        service = self.core.oneoffs.get(live.name) or self.core.stack.services.get(live.plan.slot.service)
-        parent = (
-            service.cgroup_parent if service else ""
-        ) or f"/composer/{self.core.stack.name or self.core.name}"
+        service = self.core.containers.known(live)
+        parent = (service.cgroup_parent if service else "") or f"/composer/{self.core.name}"
         return cgroup.open(f"/{parent.strip('/')}/{live.plan.id}")
 
     def stats(self, live: Live) -> dict[str, Any]:

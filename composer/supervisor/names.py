@@ -51,8 +51,13 @@ def called(
 
 
 def running(live: Live) -> Iterator[EndpointName]:
-    service = "" if live.plan.oneoff else live.plan.slot.service
-    return called(live.name, service, live.plan.id, live.networks)
+    """Who stands by, and whom another one took over from, only has a name of its own."""
+    plan = live.plan
+    service = "" if plan.oneoff else plan.slot.service
+    if plan.standby or plan.retired:
+        rows: dict[str, NetworkRow] = {n: {**row, "aliases": []} for n, row in live.networks.items()}
+        return called(live.name, "", plan.id, rows)
+    return called(live.name, service, plan.id, live.networks)
 
 
 def absent(stack: Stack, lives: Iterable[Live]) -> Iterator[EndpointName]:

@@ -72,7 +72,10 @@ class Ports:
         """
         await self.drop()
         wishes = [] if host_ip is None else wishes_of(live, service, host_ip)
-        reservations = reserve_all(wishes, self.holder)
+        return await self.hold(live, service, reserve_all(wishes, self.holder))
+
+    async def hold(self, live: Live, service: Service, reservations: list[Reservation]) -> list[PortRow]:
+        """Have the keeper hold them for a container, and serve them; on failure they are free."""
         made = [
             (Held(live.plan.id[:12], r.wish.host_ip, r.port, r.wish.protocol, port.target, number), each)
             for port, r in zip(service.ports, reservations, strict=False)

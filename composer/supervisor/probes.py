@@ -1,7 +1,7 @@
 """Healthchecks of running containers: one task each, asleep until the next probe is due.
 
-When a probe is due and what its result means is `plan.health`'s matter. The probe is an exec in the
-container; one that takes too long is killed with everything in its session.
+When a probe is due and what its result means is `plan.health`'s matter. A probe is an exec in the
+container, or comes from the outside (`outside`). One that takes too long is killed with all of its session.
 """
 
 from __future__ import annotations
@@ -53,6 +53,21 @@ async def sleep_until(moment: int) -> None:
 
 async def probe(live: Live, check: Check, execute: Execute) -> Result:
     """Run the check once. Its exit code is -1 when it took too long, as in Docker."""
+    return await (probe_outside(live, check) if check.probe else probe_inside(live, check, execute))
+
+
+async def probe_outside(live: Live, check: Check) -> Result:
+    from composer.supervisor.outside import look
+
+    assert check.probe is not None
+    began = time.time_ns()
+    with anyio.move_on_after(check.timeout / SECOND if check.timeout else None):
+        well, output = await look(live.pid, check.probe)
+        return Result(began, time.time_ns(), 0 if well else 1, output)
+    return Result(began, time.time_ns(), -1, too_long(check))
+
+
+async def probe_inside(live: Live, check: Check, execute: Execute) -> Result:
     began = time.time_ns()
     reading, writing = os.pipe()
     output = bytearray()
@@ -72,8 +87,12 @@ async def probe(live: Live, check: Check, execute: Execute) -> Result:
     finally:
         os.close(reading)
     if code == -1:
-        output += f"Health check exceeded timeout ({check.timeout / SECOND:g}s)".encode()
+        output += too_long(check).encode()
     return Result(began, time.time_ns(), code, output.decode(errors="replace"))
+
+
+def too_long(check: Check) -> str:
+    return f"Health check exceeded timeout ({check.timeout / SECOND:g}s)"
 
 
 async def finish(running: Running, limit: int) -> int:

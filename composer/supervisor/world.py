@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from composer.model.stack import FrozenMap, RestartPolicy
+from composer.model.stack import FrozenMap, RestartPolicy, Service
 from composer.plan.health import Health, Result
 from composer.plan.observed import Container, ImageState, NetworkState, Observed, Slot, Subject, VolumeState
 from composer.plan.restart import next_restart
@@ -22,7 +22,11 @@ class Live:
         self.plan = plan
         self.pid = 0
         self.reason = ""
+        self.userns = ""
+        """Why it has no user namespace of its own, or nothing."""
         self.command: list[str] = []
+        self.service: Service | None = None
+        """What it was made from, once somebody asked."""
         self.labels: dict[str, str] = {}
         self.tty = False
         self.stdin = False
@@ -116,13 +120,14 @@ def row(live: Live) -> ContainerRow:
         networks=live.networks,
         mounts=live.mounts,
         anonymous=live.anonymous,
+        userns=live.userns,
         plan=plan_row(live),
     )
 
 
 PLAN_FIELDS = (
     "networks", "volumes", "begun_at", "oom", "tries", "backoff", "kill_at", "patience", "stopped",
-    "again", "hooks",
+    "again", "hooks", "standby", "retired",
 )  # fmt: skip
 
 
@@ -175,7 +180,7 @@ def live_of(row: ContainerRow) -> Live:
     live.pid, live.reason = row["pid"], row["reason"]
     live.command, live.labels, live.tty, live.stdin = row["command"], row["labels"], row["tty"], row["stdin"]
     live.ports, live.networks, live.mounts = row["ports"], row["networks"], row["mounts"]
-    live.anonymous = row["anonymous"]
+    live.anonymous, live.userns = row["anonymous"], row.get("userns", "")
     live.stop_signal, live.grace = kept["stop_signal"], kept["grace"]
     live.remove_after = kept["remove_after"]
     return live
