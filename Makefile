@@ -38,6 +38,9 @@ kernel: $(VENV)/installed ## the tests on the real kernel (root)
 test-vm: $(VENV)/installed ## the runtime's tests on Debian's kernels 6.1 and 6.12 with cgroup v2, in qemu
 	$(PY) tests/vm/run --timeout 1800 -m kernel tests/runtime tests/keeper -q
 
+conformance: $(VENV)/installed ## the OCI's suite on the runtime, runc beside it (root, Go); SUITE=path to runtime-tools
+	$(PY) -m tests.conformance $(SUITE)
+
 coverage: $(VENV)/installed ## branch coverage of everything
 	$(PY) -m coverage run -m pytest -q
 	$(PY) -m coverage combine && $(PY) -m coverage report --skip-covered
@@ -45,4 +48,4 @@ coverage: $(VENV)/installed ## branch coverage of everything
 bench: $(VENV)/installed ## up, down, ps, exec beside Docker Compose and podman-compose when they are there
 	$(PY) -m benchmarks.stacks
 
-.PHONY: help install demo prerequisites check test unit kernel test-vm coverage bench
+.PHONY: help install demo prerequisites check test unit kernel test-vm conformance coverage bench

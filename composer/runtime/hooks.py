@@ -44,6 +44,17 @@ def run(spec: Mapping[str, Any], kind: str, about: Mapping[str, Any]) -> None:
         _run(hook, kind, json.dumps(about).encode())
 
 
+def run_all(spec: Mapping[str, Any], kind: str, about: Mapping[str, Any]) -> list[str]:
+    """All hooks of one kind, whatever becomes of them; what went wrong, for warnings."""
+    failures = []
+    for hook in (spec.get("hooks") or {}).get(kind) or ():
+        try:
+            _run(hook, kind, json.dumps(about).encode())
+        except (OSError, StepError) as error:
+            failures.append(str(error))
+    return failures
+
+
 def _run(hook: Mapping[str, Any], kind: str, stdin: bytes) -> None:
     path = hook["path"]
     if not path.startswith("/"):

@@ -187,8 +187,10 @@ class Bind(Operation):
             idmap(
                 self.mount, host.userns(*self.mappings), recursive=self.options.idmap == 2, path=self.source
             )
-        if not self.options.propagation:
-            linux.mount_setattr(self.mount, propagation=linux.MS_PRIVATE, recursive=True, path=self.source)
+        kinds = {kind for kind, _ in self.options.propagation}
+        if linux.MS_SHARED not in kinds:
+            kind = linux.MS_SLAVE if kinds else linux.MS_PRIVATE
+            linux.mount_setattr(self.mount, propagation=kind, recursive=True, path=self.source)
 
     def attach(self, root: Root) -> None:
         self._finish(root, directory=stat.S_ISDIR(os.fstat(self.mount).st_mode))

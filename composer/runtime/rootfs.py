@@ -58,8 +58,9 @@ def open_root(path: str, propagation: str, overlay: Overlay | None, owner: Owner
     mount = linux.open_tree(linux.AT_FDCWD, path, linux.OPEN_TREE_CLONE | linux.AT_RECURSIVE)
     if not stat.S_ISDIR(os.fstat(mount).st_mode):
         raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    if _PROPAGATION[propagation] not in (linux.MS_SHARED, linux.MS_SLAVE):
-        linux.mount_setattr(mount, propagation=linux.MS_PRIVATE, recursive=True, path=path)
+    # Never the host's peer: what is mounted in it would be so on the host. "shared" makes a group of its own.
+    kind = linux.MS_SLAVE if _PROPAGATION[propagation] == linux.MS_SLAVE else linux.MS_PRIVATE
+    linux.mount_setattr(mount, propagation=kind, recursive=True, path=path)
     return mount
 
 

@@ -15,10 +15,10 @@ import socket
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from composer.runtime import hooks
+from composer.runtime import hooks, remarks
 from composer.runtime.create import Pending, Stdio, create
 from composer.runtime.enter import enter
 from composer.runtime.errors import StepError
@@ -100,6 +100,7 @@ def exec_(args: Namespace) -> int:
     if container.require("exec") == "paused":
         raise StepError("exec", text="the container is paused")
     process = exec_process(args, container.spec["process"])
+    _warn(remarks.of_process(process))
     pidfd = container.open()
     pending = enter(pidfd, container.pid, process, _STREAMS, spec=container.spec, preserve=args.preserve_fds)
     os.close(pidfd)
@@ -236,6 +237,7 @@ def _made(args: Namespace) -> Iterator[tuple[Container, Pending]]:
     store: Store = args.store
     bundle = os.path.realpath(args.bundle)
     spec = load_spec(f"{bundle}/config.json", args.id)
+    _warn(remarks.of_container(spec))
     directory = store.reserve(args.id)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     container = Container(directory, args.id, bundle, 0, 0, now, spec)
@@ -299,10 +301,7 @@ def _start(container: Container) -> None:
     if answer:
         message = json.loads(answer)
         raise StepError(*(message[key] for key in ("step", "errno", "path", "text")))
-    try:
-        hooks.run(container.spec, "poststart", container.describe("running"))
-    except StepError as error:
-        print(f"warning: {error}", file=sys.stderr)
+    _warn(hooks.run_all(container.spec, "poststart", container.describe("running")))
 
 
 def _delete(container: Container, *, force: bool) -> None:
@@ -312,10 +311,7 @@ def _delete(container: Container, *, force: bool) -> None:
         container.require("delete")
     about = container.describe("stopped")
     container.forget()
-    try:
-        hooks.run(container.spec, "poststop", about)
-    except StepError as error:
-        print(f"warning: {error}", file=sys.stderr)
+    _warn(hooks.run_all(container.spec, "poststop", about))
 
 
 def _hand_over(args: Namespace, pending: Pending, pid: int) -> None:
@@ -327,6 +323,11 @@ def _hand_over(args: Namespace, pending: Pending, pid: int) -> None:
         send_console(args.console_socket, pending.console)
     if args.pid_file:
         write(args.pid_file, str(pid))
+
+
+def _warn(texts: Iterable[str]) -> None:
+    for text in texts:
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def _until(pending: Pending, state: str) -> None:

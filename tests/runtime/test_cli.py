@@ -167,6 +167,19 @@ def test_a_missing_program_leaves_nothing_and_goes_to_the_log(engine: Engine) ->
     assert "absent: executable file not found in $PATH" in message["msg"]
 
 
+def test_what_is_left_out_is_warned_of(engine: Engine) -> None:
+    spec = engine.configure("true")
+    spec["process"]["capabilities"]["bounding"] = ["CAP_KILL", "CAP_OF_TOMORROW"]
+    spec["mounts"].append({"destination": "/mnt", "source": "rootfs/bin", "options": ["bind", "size=1k"]})
+    engine.save(spec)
+    done = engine.call("run", "--bundle", str(engine.bundle), engine.id)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.splitlines() == [
+        "warning: these capabilities cannot be given and are left out: CAP_OF_TOMORROW",
+        "warning: the bind mount at /mnt has no use for: size",
+    ]
+
+
 def test_the_terminal_goes_to_the_console_socket(engine: Engine) -> None:
     engine.configure("sh", "-c", "echo hello")
     spec = json.loads((engine.bundle / "config.json").read_text())
@@ -224,6 +237,23 @@ def test_hooks_of_start_and_delete(engine: Engine) -> None:
     assert re.findall("post[a-z]*", text) == ["poststart", "poststop"]
     assert '"status": "running"' in text
     assert '"status": "stopped"' in text
+
+
+def test_a_hook_that_fails_when_all_is_done_is_a_warning_and_the_next_one_runs(engine: Engine) -> None:
+    spec = engine.configure("true")
+    out = engine.directory / "out"
+    shell = {"path": "/bin/sh"}
+    spec["hooks"] = {
+        kind: [{**shell, "args": ["sh", "-c", script]} for script in ("exit 3", f"echo {kind} >> {out}")]
+        for kind in ("poststart", "poststop")
+    }
+    engine.save(spec)
+    done = engine.call("run", "--bundle", str(engine.bundle), engine.id)
+    assert done.returncode == 0
+    assert out.read_text().split() == ["poststart", "poststop"]
+    assert done.stderr.splitlines() == [
+        f"warning: {kind} hook /bin/sh: exit status 3" for kind in ("poststart", "poststop")
+    ]
 
 
 def test_spec_and_features(engine: Engine) -> None:

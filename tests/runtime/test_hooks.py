@@ -42,7 +42,7 @@ def test_each_runs_in_its_place_with_the_state(box: Box) -> None:
         assert {**state, "pid": 0} == {
             "ociVersion": "1.2.0",
             "id": "mine",
-            "status": "creating",
+            "status": "created",
             "pid": 0,
             "bundle": str(box.directory),
             "annotations": {"a": "b"},

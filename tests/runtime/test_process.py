@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from composer.runtime.errors import StepError
+from composer.runtime.create import Stdio, StepError
 from composer.runtime.sysctl import file_of
-from tests.runtime.box import Box
+from tests.runtime.box import NAMESPACES, Box, drain, finish, output
 
 pytestmark = pytest.mark.kernel
 
@@ -227,11 +229,37 @@ def test_masked_and_readonly_paths(box: Box) -> None:
     assert text.count("Read-only file system") == 2
 
 
-def test_a_namespace_is_needed_for_the_mounts(box: Box) -> None:
-    spec = box.spec("sh")
-    spec["linux"]["namespaces"] = [row for row in spec["linux"]["namespaces"] if row["type"] != "mount"]
-    with pytest.raises(StepError, match="a mount namespace is needed"):
-        box.create(spec)
+@pytest.mark.parametrize("shared", [("mount",), NAMESPACES])
+def test_in_the_mount_namespace_of_the_host_nothing_is_left_there(box: Box, shared: tuple[str, ...]) -> None:
+    """The tree is attached nowhere; who joins gets the same root."""
+    script = "stat -c %N /proc/self/ns/mnt; ls /; touch /bin/x 2>&1; exec sleep 100"
+    spec = box.spec("sh", "-c", script, readonlyPaths=["/bin"], maskedPaths=["/bin/masked"])
+    spec["linux"]["namespaces"] = [row for row in spec["linux"]["namespaces"] if row["type"] not in shared]
+    (box.layer / "bin" / "masked").write_text("hidden")
+    spec["mounts"].append({"destination": "/mark", "type": "tmpfs", "source": box.name})
+    with output() as (reader, writer):
+        container = box.start(spec, Stdio(-1, writer, writer))
+        os.close(writer)
+        here = os.readlink("/proc/self/ns/mnt")
+        assert os.readlink(f"/proc/{container.pid}/ns/mnt") == here
+        inside = box.exec(container, spec, "sh", "-c", "ls /; cat /bin/masked; cat /proc/1/comm")
+        assert box.name not in Path("/proc/self/mountinfo").read_text()
+        finish(container.pidfd)
+        said = drain(reader)
+    assert inside.output.split()[:3] == ["bin", "dev", "mark"]
+    assert "hidden" not in inside.output
+    assert here in said.split("\n")[0]
+    assert "Read-only file system" in said
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_filter_may_know_less_than_the_runtime_uses(box: Box, locked: bool) -> None:
+    """A profile as old as Docker's of 2020 refuses what is newer: nothing of that may come after it."""
+    newer = ["close_range", "openat2", "clone3", "pidfd_open", "mount_setattr", "faccessat2"]
+    rules = [{"names": newer, "action": "SCMP_ACT_ERRNO"}]
+    spec = box.spec("true", seccomp={"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules})
+    spec["process"]["noNewPrivileges"] = locked
+    assert box.run(spec).status == 0
 
 
 def test_joining_namespaces_by_path(box: Box) -> None:
@@ -291,6 +319,29 @@ def test_rootfs_propagation(box: Box) -> None:
         assert ("shared:" in row) == bool(mark)
     with pytest.raises(StepError, match="'fun' is not known"):
         box.create(box.spec("sh", rootfsPropagation="fun"))
+
+
+@pytest.mark.parametrize("propagation", ["", "private", "slave", "rslave", "shared", "rshared", "unbindable"])
+def test_what_is_mounted_in_a_container_is_not_so_on_the_host(box: Box, propagation: str) -> None:
+    """Where the host's root is shared, as systemd has it: here a mount that holds the container's root."""
+    root, peer = box.directory / "root", box.directory / "peer"
+    peer.mkdir()
+    shutil.copytree(box.layer, root, symlinks=True)
+    subprocess.run(["mount", "--bind", root, root], check=True)
+    subprocess.run(["mount", "--make-shared", root], check=True)
+    subprocess.run(["mount", "--bind", root, peer], check=True)
+    try:
+        spec = box.spec("sleep", "100", rootfsPropagation=propagation)
+        container = box.start(spec, overlay=None)
+        for place in (root, peer):
+            assert list((place / "proc").iterdir()) == []
+        (root / "late").mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "late", root / "late"], check=True)
+        table = Path(f"/proc/{container.pid}/mountinfo").read_text()
+        assert (" /late " in table) == propagation.endswith("slave")
+    finally:
+        for place in (peer, root):
+            subprocess.run(["umount", "--recursive", place], check=True)
 
 
 def test_intel_rdt_is_refused_by_name(box: Box) -> None:
