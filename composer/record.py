@@ -62,6 +62,7 @@ class ContainerRow(TypedDict):
     networks: dict[str, NetworkRow]
     mounts: list[dict[str, Any]]
     anonymous: dict[str, str]
+    userns: str
     plan: dict[str, Any]
 
 

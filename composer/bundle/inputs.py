@@ -9,6 +9,10 @@ from composer import oci
 from composer.model.stack import NOTHING, Mount
 from composer.value import Value
 
+IDS = 65_536
+"""How many ids a user namespace has, from 0 on."""
+NOBODY = 65_534
+
 
 class Device(Value):
     """A device node of the host and where the container sees it. `access` is of `rwm`."""
@@ -39,9 +43,6 @@ class HostFacts(Value):
     """Whether its kernel can limit swap."""
     devices: tuple[Device, ...] = ()
     """Every device node of the host: what a privileged container sees."""
-    uid_mappings: tuple[tuple[int, int, int], ...] = ()
-    """(in the container, on the host, how many). Not empty: containers get a user namespace."""
-    gid_mappings: tuple[tuple[int, int, int], ...] = ()
 
 
 class Account(Value):
@@ -58,6 +59,8 @@ class Binding(Value):
 
     mount: Mount
     path: str = ""
+    misfit: str = ""
+    """What keeps it from being shown in a user namespace."""
 
 
 class Place(Value):
@@ -66,6 +69,8 @@ class Place(Value):
     id: str
     name: str
     number: int = 1
+    first_id: int = 0
+    """The host's id of its root; not 0: it has a user namespace, where ids count from there."""
     root: str = "rootfs"
     account: Account = Account()
     bindings: tuple[Binding, ...] = ()
@@ -78,7 +83,7 @@ class Place(Value):
     block_devices: Mapping[str, tuple[int, int]] = NOTHING
     """(major, minor) of each path in `blkio_config`."""
     joined: Mapping[str, str] = NOTHING
-    """OCI namespace type → path, where a mode says `service:` or `container:`."""
+    """OCI namespace type → path, where a mode says `service:` or `container:`; theirs of `user` with it."""
     shm: str = ""
     """The host's view of the /dev/shm that comes with a joined ipc namespace."""
     seccomp: Mapping[str, Any] | None = None

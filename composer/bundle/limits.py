@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from composer import oci
-from composer.bundle.inputs import Device, HostFacts, Place
+from composer.bundle.inputs import IDS, NOBODY, Device, HostFacts, Place
 from composer.errors import UsageError
 from composer.model.stack import BlkioConfig, DeviceRate, Resources, Service
 
@@ -44,7 +44,7 @@ SYSCTLS: Mapping[str, tuple[str, ...]] = {
 """Which sysctls belong to which namespace; all others are the host's, and refused."""
 
 PORTS_FOR_ALL = {"net.ipv4.ip_unprivileged_port_start": "0"}
-PING_FOR_ALL = {"net.ipv4.ping_group_range": "0 2147483647"}
+PING_FOR_ALL = "net.ipv4.ping_group_range"
 
 DENY_ALL = oci.DeviceRule(allow=False, access="rwm")
 ALLOW_ALL = oci.DeviceRule(allow=True, access="rwm")
@@ -182,8 +182,8 @@ def sysctls(service: Service, namespaces: Mapping[str, str], facts: HostFacts) -
     found: dict[str, str] = {}
     if namespaces.get("network") == "":
         found.update(PORTS_FOR_ALL)
-        if not facts.rootless and not facts.uid_mappings:
-            found.update(PING_FOR_ALL)
+        if not facts.rootless:
+            found[PING_FOR_ALL] = f"0 {IDS - 1 if 'user' in namespaces else 2**31 - 1}"
     for name, value in service.sysctls.items():
         owner = next((kind for kind, starts in SYSCTLS.items() if name.startswith(starts)), None)
         if owner is None or ".." in name or "/" in name:
@@ -206,6 +206,10 @@ def device_nodes(service: Service, place: Place, facts: HostFacts) -> Iterator[o
             major=device.major,
             minor=device.minor,
             fileMode=device.mode,
-            uid=device.uid,
-            gid=device.gid,
+            uid=_known(device.uid, place),
+            gid=_known(device.gid, place),
         )
+
+
+def _known(identity: int, place: Place) -> int:
+    return NOBODY if place.first_id and identity >= IDS else identity

@@ -20,6 +20,7 @@ OPPOSITES: Mapping[str, str] = {
     "atime": "noatime",
     "diratime": "nodiratime",
 }
+IDMAPPED: Mapping[str, str] = {"bind": "idmap", "rbind": "ridmap"}
 RECURSIVE_READ_ONLY = (5, 12)
 """The first kernel that can make a whole tree read-only, mount_setattr(2)."""
 
@@ -73,11 +74,7 @@ def _common(
         *group,
     )
     yield from _ipc(service, place, namespaces)
-    if "user" in namespaces and "network" not in namespaces:
-        # Only the owner of the network namespace may mount a sysfs that shows it.
-        yield _mount("/sys", "bind", "/sys", "rbind", *QUIET, *lasting)
-    else:
-        yield _mount("/sys", "sysfs", "sysfs", *QUIET, *lasting)
+    yield _mount("/sys", "sysfs", "sysfs", *QUIET, *lasting)
     yield _mount("/sys/fs/cgroup", "cgroup", "cgroup", *QUIET, "relatime", *lasting)
 
 
@@ -111,7 +108,10 @@ def _bindings(service: Service, place: Place, facts: HostFacts) -> Iterator[oci.
         if binding.mount.type == "tmpfs":
             yield _mount(target, "tmpfs", "tmpfs", *tmpfs_options(binding))
         else:
-            yield _mount(target, "bind", binding.path, *bind_options(service, binding, facts))
+            options = bind_options(service, binding, facts)
+            if place.first_id:
+                options.insert(1, IDMAPPED[options[0]])
+            yield _mount(target, "bind", binding.path, *options)
 
 
 def bind_options(service: Service, binding: Binding, facts: HostFacts) -> list[str]:

@@ -30,7 +30,7 @@ def modes(service: Service) -> dict[str, str]:
     }
 
 
-def chosen(service: Service, place: Place, facts: HostFacts) -> dict[str, str]:
+def chosen(service: Service, place: Place) -> dict[str, str]:
     """OCI type → path to join, or "" for a new one; the host's own are left out. Raises UsageError.
 
     A cgroup namespace is private unless said otherwise, on every hierarchy: what Docker does on cgroup v2.
@@ -43,12 +43,8 @@ def chosen(service: Service, place: Place, facts: HostFacts) -> dict[str, str]:
             found[kind] = place.joined[kind]
         elif mode != "host":
             raise UsageError(f"service {service.name}: {kind} mode {mode!r} is not known")
-    if service.userns_mode not in ("", "host"):
-        raise UsageError(
-            f"service {service.name}: userns_mode {service.userns_mode!r} is not known", hint="only 'host' is"
-        )
-    if facts.uid_mappings and (facts.rootless or not service.userns_mode):
-        found["user"] = ""
+    if place.first_id:
+        found["user"] = place.joined.get("user", "")
     return found
 
 
@@ -57,10 +53,6 @@ def rows(found: Mapping[str, str]) -> list[oci.Namespace]:
         oci.Namespace(type=kind, path=path) if path else oci.Namespace(type=kind)  # type: ignore[typeddict-item]
         for kind, path in found.items()
     ]
-
-
-def mappings(table: tuple[tuple[int, int, int], ...]) -> list[oci.IDMapping]:
-    return [oci.IDMapping(containerID=a, hostID=b, size=size) for a, b, size in table]
 
 
 def hostname(service: Service, place: Place, facts: HostFacts) -> str:

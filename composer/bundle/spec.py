@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from composer import oci
 from composer.bundle import limits, mounts, namespaces, process, security
-from composer.bundle.inputs import HostFacts, Image, Place
+from composer.bundle.inputs import IDS, HostFacts, Image, Place
 from composer.model.stack import Service, Stack
 
 VERSION = "1.2.0"
@@ -14,7 +14,7 @@ OTHERS_VERSION = "1.0.2"
 
 def spec(stack: Stack, service: Service, place: Place, image: Image, facts: HostFacts) -> oci.Spec:
     """The OCI runtime configuration of one container. Raises UsageError for what cannot be."""
-    spaces = namespaces.chosen(service, place, facts)
+    spaces = namespaces.chosen(service, place)
     found = oci.Spec(
         ociVersion=OTHERS_VERSION if service.runtime else VERSION,
         process=_process(service, place, image, facts),
@@ -63,8 +63,8 @@ def _linux(
         devices=list(limits.device_nodes(service, place, facts)),
     )
     if "user" in spaces:
-        found["uidMappings"] = namespaces.mappings(facts.uid_mappings)
-        found["gidMappings"] = namespaces.mappings(facts.gid_mappings)
+        found["uidMappings"] = [oci.IDMapping(containerID=0, hostID=place.first_id, size=IDS)]
+        found["gidMappings"] = [oci.IDMapping(containerID=0, hostID=place.first_id, size=IDS)]
     unmasked = service.privileged or security.options(service).paths == "unconfined"
     if not unmasked:
         found["maskedPaths"] = list(security.MASKED)

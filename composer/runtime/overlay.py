@@ -35,30 +35,26 @@ class Owner:
         self.userns = userns
         self.uid = uid
         self.gid = gid
-        self._namespace = -1
+        self._shop: tuple[int, int] | None = None
 
     @contextmanager
     def workshop(self) -> Iterator[None]:
         """A mount namespace that nobody sees: mapped layers can be attached there, as overlay wants them to
-        be before Linux 6.15."""
-        path = "/proc/self/ns/mnt"
-        with (
-            closing(os.open("/", linux.O_PATH | os.O_CLOEXEC)) as root,
-            closing(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as host,
-        ):
-            if self._namespace < 0:
-                linux.unshare(linux.CLONE_NEWNS)
-                linux.set_propagation("/", linux.MS_PRIVATE | linux.MS_REC)
-                self._namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            else:
-                linux.setns(self._namespace, linux.CLONE_NEWNS)
-            try:
-                yield
-            finally:
-                linux.setns(host, linux.CLONE_NEWNS)
-                # It came with that one's root, which need not be ours.
-                os.fchdir(root)
-                os.chroot(".")
+        be before Linux 6.15. Always the same one; "/" is the caller's in there, too.
+        """
+        home = _where()
+        if self._shop:
+            _go(self._shop)
+        else:
+            linux.unshare(linux.CLONE_NEWNS)
+            linux.set_propagation("/", linux.MS_PRIVATE | linux.MS_REC)
+            self._shop = _where()
+        try:
+            yield
+        finally:
+            _go(home)
+            for descriptor in home:
+                os.close(descriptor)
 
     @contextmanager
     def acting(self) -> Iterator[None]:
@@ -72,6 +68,20 @@ class Owner:
         finally:
             os.seteuid(0)
             os.setegid(0)
+
+
+def _where() -> tuple[int, int]:
+    """This process's mount namespace and root directory."""
+    flags = os.O_RDONLY | os.O_CLOEXEC
+    return os.open("/proc/self/ns/mnt", flags), os.open("/", linux.O_PATH | os.O_CLOEXEC)
+
+
+def _go(where: tuple[int, int]) -> None:
+    namespace, root = where
+    linux.setns(namespace, linux.CLONE_NEWNS)
+    # It comes with the namespace's own root, which need not be the one.
+    os.fchdir(root)
+    os.chroot(".")
 
 
 def from_options(data: Iterable[tuple[str, str | None]], bundle: str) -> Overlay:

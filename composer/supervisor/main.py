@@ -18,15 +18,16 @@ from composer.paths import Paths
 from composer.supervisor.api import Api
 from composer.supervisor.core import Core
 from composer.supervisor.ops import Ops
+from composer.supervisor.userns import Userns
 
 LINGER = 2.0
 """Seconds that a supervisor with nothing to do stays, in case somebody is about to ask for something."""
 
 
-async def supervise(paths: Paths, name: str, door: socket.socket) -> None:
+async def supervise(paths: Paths, name: str, door: socket.socket, userns: Userns) -> None:
     """Until nothing runs any more, or the keeper is gone."""
     async with anyio.create_task_group() as tasks:
-        core = Core(paths, name, tasks)
+        core = Core(paths, name, tasks, userns)
         tasks.start_soon(serve_keeper, core)
         await core.keeper.call("subscribe")
         await core.recover()
@@ -71,5 +72,9 @@ def main() -> None:
         str(state.parents[1]),
     )
     door = socket.socket(fileno=3)
+    paths = Paths(run.parents[1], state.parents[1])
+    userns = Userns(paths, run.name)
     gc.freeze()
-    anyio.run(supervise, Paths(run.parents[1], state.parents[1]), run.name, door)
+    anyio.run(supervise, paths, run.name, door, userns)
+    # All is written and told; taking the interpreter down piece by piece is what `down` would wait for.
+    os._exit(0)

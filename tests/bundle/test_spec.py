@@ -98,13 +98,34 @@ def test_a_joined_ipc_namespace_brings_its_shared_memory() -> None:
     assert next(m["source"] for m in found["mounts"] if m["destination"] == "/dev/shm") == "/run/shm"
 
 
-def test_the_user_namespace_needs_mappings() -> None:
-    facts = HostFacts(rootless=True, uid_mappings=((0, 1000, 1),), gid_mappings=((0, 1000, 1),))
-    found = made(facts, network_mode="host")
+def test_a_range_of_ids_makes_a_user_namespace() -> None:
+    binding = Binding(Mount("bind", "/data", "/src"), "/src")
+    found = made(place={"first_id": 1 << 31, "bindings": (binding,)})
     assert "user" in kinds(found)
-    assert found["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 1000, "size": 1}]
-    assert "gid=5" not in mount(found, "/dev/pts")
-    assert mount(found, "/sys")[0] == "rbind"
+    assert found["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 1 << 31, "size": 65536}]
+    assert found["linux"]["gidMappings"] == found["linux"]["uidMappings"]
+    assert mount(found, "/data")[:2] == ["rbind", "ridmap"]
+    assert found["linux"]["sysctl"]["net.ipv4.ping_group_range"] == "0 65535"
+
+
+def test_without_a_range_there_is_none() -> None:
+    binding = Binding(Mount("bind", "/data", "/src"), "/src")
+    found = made(place={"bindings": (binding,)})
+    assert "user" not in kinds(found)
+    assert "uidMappings" not in found["linux"]
+    assert "ridmap" not in mount(found, "/data")
+
+
+def test_a_user_namespace_is_shared_with_the_others() -> None:
+    place = {"first_id": 1 << 31, "joined": {"network": "/p/net", "user": "/p/user"}}
+    found = made(place=place, network_mode="service:web")
+    assert {"type": "user", "path": "/p/user"} in found["linux"]["namespaces"]
+
+
+def test_nobody_owns_devices_of_owners_that_a_user_namespace_does_not_have() -> None:
+    device = Device(path="/dev/x", type="c", major=1, minor=3, uid=70_000, gid=20)
+    (node,) = made(place={"first_id": 1 << 31, "devices": (device,)})["linux"]["devices"]
+    assert (node["uid"], node["gid"]) == (65534, 20)
 
 
 def test_resources() -> None:
@@ -155,7 +176,6 @@ def test_a_kernel_that_cannot_limit_swap_can_limit_memory() -> None:
         {"device_cgroup_rules": ("c 1:3",)},
         {"device_cgroup_rules": ("x 1:3 r",)},
         {"network_mode": "carrier-pigeon"},
-        {"userns_mode": "keep-id"},
     ],
 )
 def test_what_cannot_be_is_refused(fields: dict[str, Any]) -> None:
