@@ -27,6 +27,7 @@ from composer.api.patience import STOP
 from composer.api.process import ExecResult
 from composer.api.service import Service
 from composer.api.stack import File, Stack
+from composer.api.trials import Answer, Fault
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -186,6 +187,43 @@ class AsyncStack:
     async def cp(self, source: str, target: str, *, archive: bool = False) -> None:
         await in_thread(self.blocking.cp, source, target, archive=archive)
 
+    async def snapshot(self, name: str, *services: str, timeout: float | None = None) -> None:
+        await in_thread(self.blocking.snapshot, name, *services, timeout=timeout)
+
+    async def restore(
+        self,
+        name: str,
+        *services: str,
+        wait: bool = True,
+        timeout: float | None = None,
+        heard: Heard | None = None,
+    ) -> None:
+        await in_thread(self.blocking.restore, name, *services, wait=wait, timeout=timeout, heard=heard)
+
+    def partition(self, *services: str) -> AsyncFault:
+        return AsyncFault(self.blocking.partition(*services))
+
+    def drop(self, *targets: str) -> AsyncFault:
+        return AsyncFault(self.blocking.drop(*targets))
+
+    def delay(self, *targets: str, by: float = 0.0, jitter: float = 0.0, loss: float = 0.0) -> AsyncFault:
+        return AsyncFault(self.blocking.delay(*targets, by=by, jitter=jitter, loss=loss))
+
+    def killed(self, *services: str) -> AsyncFault:
+        return AsyncFault(self.blocking.killed(*services))
+
+    def paused(self, *services: str) -> AsyncFault:
+        return AsyncFault(self.blocking.paused(*services))
+
+    def clock(self, *services: str, by: float) -> AsyncFault:
+        return AsyncFault(self.blocking.clock(*services, by=by))
+
+    def frozen_dns(self, *services: str, answer: Answer = "silent") -> AsyncFault:
+        return AsyncFault(self.blocking.frozen_dns(*services, answer=answer))
+
+    def full_disk(self, service: str, path: str, *, size: int = 0) -> AsyncFault:
+        return AsyncFault(self.blocking.full_disk(service, path, size=size))
+
     async def events(self, *services: str) -> AsyncEventStream:
         return AsyncEventStream(await in_thread(self.blocking.events, *services))
 
@@ -286,6 +324,21 @@ class AsyncService:
 
     async def copy_from(self, path: str, target: File) -> None:
         await in_thread(self.blocking.copy_from, path, target)
+
+
+class AsyncFault:
+    """As `Fault`."""
+
+    def __init__(self, blocking: Fault) -> None:
+        self.blocking = blocking
+
+    async def __aenter__(self) -> Self:
+        await in_thread(self.blocking.__enter__)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with anyio.CancelScope(shield=True):
+            await in_thread(self.blocking.__exit__)
 
 
 class AsyncEventStream:

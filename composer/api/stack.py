@@ -20,6 +20,7 @@ from composer.api.container import Container, container_of
 from composer.api.context import Context
 from composer.api.events import EventStream
 from composer.api.service import Service
+from composer.api.trials import Trials
 from composer.errors import ComposerError, PeerLostError, UsageError
 from composer.model.stack import NOTHING
 from composer.record import ContainerRow, Record
@@ -28,7 +29,7 @@ SECOND = 1_000_000_000
 File = str | os.PathLike[str]
 
 
-class Stack:
+class Stack(Trials):
     """A stack of files, of YAML text, or of a mapping; several are merged as by `composer -f a -f b`.
 
     Nothing is read before something is asked. With `with`, it is up inside, and down afterwards.

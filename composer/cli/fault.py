@@ -10,12 +10,13 @@ from typing import Any
 
 from composer.api.client import Supervisor
 from composer.api.times import nanoseconds
+from composer.api.trials import connected
 from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
 from composer.cli.render.listing import listing, show
 from composer.disk import is_locked, read_json
-from composer.errors import ComposerError, UsageError
+from composer.errors import UsageError
 
 SECOND = 1_000_000_000
 FOR = Flag("for", "str", "Undo it after this time", metavar="TIME")
@@ -178,16 +179,6 @@ def inject(
     else:
         print(f"{kind} {number} is undone", file=sys.stderr)
     return wish.report(answer)
-
-
-def connected(context: Context) -> Supervisor:
-    """Raises ComposerError when nothing runs."""
-    supervisor = Supervisor.connect(context.stack_paths)
-    if supervisor is None:
-        raise ComposerError(
-            f"nothing of stack {context.stack_name} runs", hint="`composer up -d` brings it up"
-        )
-    return supervisor
 
 
 def seconds(text: str, flag: str) -> float:

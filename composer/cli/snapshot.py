@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from typing import Any
 
-from composer.api.client import Message, Supervisor
 from composer.api.times import nanoseconds
+from composer.api.trials import point
 from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
 from composer.cli.render.listing import listing, show
 from composer.cli.render.sizes import decimal
-from composer.errors import ComposerError
 from composer.volumes.snapshots import Snapshot, tokens
 from composer.volumes.store import VolumeStore
 
@@ -92,18 +90,11 @@ def run_restore(
 
 def ask(context: Context, subject: str, text: str, **fields: Any) -> int:
     """Have the stack's supervisor do it, and show what it does."""
-    supervisor = Supervisor.connect(context.stack_paths) if context.record["containers"] else None
-    if supervisor is None and context.record["containers"]:
-        supervisor = Supervisor.start(context.stack_paths)
-    if supervisor is None:
-        raise ComposerError(
-            f"stack {context.stack_name} has no containers",
-            hint="`composer up`, or `composer create`, makes them",
+    with wish.progress(context) as heard:
+        answer = point(context, heard, **fields)
+        heard(
+            wish.done(subject, text, detail=f"{answer['volumes']} volumes, {answer['containers']} containers")
         )
-    with supervisor, wish.progress(context) as heard:
-        answer: Message = supervisor.call("snapshot", None, heard, **fields)
-        detail = f"{answer['volumes']} volumes, {answer['containers']} containers"
-        heard(wish.done(subject, text, detail=detail))
     return wish.report(answer)
 
 
@@ -134,14 +125,9 @@ def as_json(snapshot: Snapshot, size: int) -> dict[str, Any]:
 
 def run_rm(context: Context, *, force: bool, name: list[str]) -> int:
     volumes = VolumeStore(context.paths)
-    stack, snapshots = context.stack_name, volumes.snapshots
-    with volumes.locked():
-        for each in name:
-            if not force:
-                snapshots.get(stack, each)
-        for each in name:
-            snapshots.remove(stack, each)
-        snapshots.sweep()
-    snapshots.empty()
-    print(*name, sep="\n", file=sys.stdout)
+    for each in name:
+        if not force:
+            volumes.snapshots.get(context.stack_name, each)
+    volumes.forget(context.stack_name, name)
+    show("\n".join(name))
     return 0

@@ -55,10 +55,8 @@ class Volumes:
                 folder = f"{self.store.folder(name)}/"
                 if not any(source.startswith(folder) for source in used):
                     self.store.hide(name)
-        if forget and self.store.snapshots.list(stack):
-            with self.store.locked():
-                self.store.snapshots.forget(stack)
-            self.store.snapshots.empty()
+        if forget and (kept := self.store.snapshots.list(stack)):
+            self.store.forget(stack, [each["name"] for each in kept])
 
     def path(self, name: str, mount: Mount, image: Image) -> str:
         """The host's path of a volume, or of the part of it that `subpath` names; filled if it is empty."""

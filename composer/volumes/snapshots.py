@@ -82,12 +82,6 @@ class SnapshotStore:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, snapshot)
 
-    def forget(self, stack: str) -> None:
-        """Remove all snapshots of a stack."""
-        for snapshot in self.list(stack):
-            self.remove(stack, snapshot["name"])
-        self.sweep()
-
     def remove(self, stack: str, name: str) -> None:
         """Forget it; its layers go with `sweep`."""
         file = self.file(stack, name)

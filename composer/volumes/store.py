@@ -18,7 +18,7 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -217,6 +217,14 @@ class VolumeStore:
         """It is not used now: nothing of it stays mounted. Its data stays where it is."""
         if is_layered(self.folder(name)):
             unmount(self.folder(name) / "_data")
+
+    def forget(self, stack: str, names: Iterable[str]) -> None:
+        """Remove snapshots of a stack, and the layers that only they needed."""
+        with self.locked():
+            for name in names:
+                self.snapshots.remove(stack, name)
+            self.snapshots.sweep()
+        self.snapshots.empty()
 
     # Removing
 
