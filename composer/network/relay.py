@@ -2,8 +2,8 @@
 
 The kernel translates addresses, not IP versions, and refuses packets for ::1 that come from a bridge. So the
 IPv6 sockets that reserve a published port serve as well: what the rules do not catch arrives there, and is
-carried over in this process. Everything else, 127.0.0.1 included, never leaves the kernel. Runs in an
-asyncio loop.
+carried over in this process: connections by `streams`, datagrams here. Everything else, 127.0.0.1 included,
+never leaves the kernel. Runs in an asyncio loop.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ import socket
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-Target = tuple[str, int]
+from composer.network.streams import Streams, Target
 
-_CHUNK = 256 * 1024
-_CONNECT_SECONDS = 10.0
 _UDP_IDLE_SECONDS = 120.0
 _MOST_UDP_CLIENTS = 1000
 """Per port; the client that has been silent the longest gives way."""
@@ -28,6 +26,7 @@ class Relay:
     """
 
     def __init__(self) -> None:
+        self._streams: Streams | None = None
         self._serving: dict[int, tuple[tuple[Target, ...], asyncio.Task[None]]] = {}
 
     def serve(self, listener: socket.socket, targets: Sequence[Target]) -> None:
@@ -35,25 +34,30 @@ class Relay:
 
         Called again with other targets, connections that stand are kept and new ones go there.
         """
+        if listener.type == socket.SOCK_STREAM:
+            self._streams = self._streams or Streams()
+            self._streams.listen(listener, targets)
+            return
         old = self._serving.get(listener.fileno())
         if old is not None:
             if old[0] == tuple(targets):
                 return
             old[1].cancel()
         listener.setblocking(False)
-        if listener.type == socket.SOCK_STREAM:
-            listener.listen(1024)
-        work = _serve_tcp if listener.type == socket.SOCK_STREAM else _serve_udp
-        task = asyncio.get_running_loop().create_task(work(listener, tuple(targets)))
+        task = asyncio.get_running_loop().create_task(_serve_udp(listener, tuple(targets)))
         self._serving[listener.fileno()] = (tuple(targets), task)
 
     def stop(self, listener: socket.socket) -> None:
         """Serve it no more. Must come before the socket is closed."""
+        if self._streams is not None:
+            self._streams.forget(listener)
         found = self._serving.pop(listener.fileno(), None)
         if found is not None:
             found[1].cancel()
 
     def close(self) -> None:
+        if self._streams is not None:
+            self._streams.close()
         for _, task in self._serving.values():
             task.cancel()
         self._serving.clear()
@@ -70,60 +74,14 @@ def _spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return task
 
 
-async def _serve_tcp(listener: socket.socket, targets: tuple[Target, ...]) -> None:
-    loop = asyncio.get_running_loop()
-    while True:
+def _connect(targets: tuple[Target, ...]) -> socket.socket | None:
+    for target in targets:
+        family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
+        server = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
-            client, _ = await loop.sock_accept(listener)
-        except ConnectionError:
-            continue
-        except OSError:  # out of descriptors: those in use must first come back
-            await asyncio.sleep(0.1)
-            continue
-        _spawn(_carry(client, targets))
-
-
-async def _carry(client: socket.socket, targets: tuple[Target, ...]) -> None:
-    with client:
-        server = await _connect(targets, socket.SOCK_STREAM)
-        if server is None:
-            return
-        with server:
-            for end in (client, server):
-                end.setblocking(False)
-                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await asyncio.gather(_pump(client, server), _pump(server, client), return_exceptions=True)
-
-
-async def _pump(source: socket.socket, sink: socket.socket) -> None:
-    """Copy until the end, then pass the end on; on failure the other direction ends too."""
-    loop = asyncio.get_running_loop()
-    buffer = memoryview(bytearray(_CHUNK))
-    try:
-        while count := await loop.sock_recv_into(source, buffer):
-            await loop.sock_sendall(sink, buffer[:count])
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-
-async def _connect(targets: tuple[Target, ...], kind: int) -> socket.socket | None:
-    loop = asyncio.get_running_loop()
-    for address, port in targets:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        server = socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                await loop.sock_connect(server, (address, port))
-        except (OSError, TimeoutError):
+            server.connect(target)
+        except OSError:
             server.close()
-        except BaseException:
-            server.close()
-            raise
         else:
             return server
     return None
@@ -139,7 +97,7 @@ async def _serve_udp(listener: socket.socket, targets: tuple[Target, ...]) -> No
             except ConnectionError:
                 continue
             if client not in clients:
-                server = await _connect(targets, socket.SOCK_DGRAM)
+                server = _connect(targets)
                 if server is None:
                     continue
                 if len(clients) >= _MOST_UDP_CLIENTS:

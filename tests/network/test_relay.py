@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -67,6 +69,49 @@ def test_much_data_and_a_half_closed_connection(host: Host) -> None:
     async def work(relay: Relay, listener: socket.socket, port: int) -> None:
         got, _ = await asyncio.gather(asyncio.to_thread(exchange, port), asyncio.to_thread(echo))
         assert got == sent
+
+    _with_relay(host, "tcp", 80, work)
+
+
+def test_many_at_once_who_listen_slowly_and_some_who_break_off(host: Host) -> None:
+    """Each gets all of its own; what breaks is no matter of the others, and nothing stays open."""
+    server = host.listen("127.0.0.1", 80)
+    told = bytes(range(256)) * 4096
+
+    def serve() -> None:
+        for _ in range(60):
+            accepted, _ = server.accept()
+            accepted.settimeout(5)
+            try:
+                with accepted:
+                    name = accepted.recv(2)
+                    accepted.sendall(name + told)
+            except OSError:
+                continue
+
+    async def work(relay: Relay, listener: socket.socket, port: int) -> None:
+        serving = asyncio.create_task(asyncio.to_thread(serve))
+        before = len(os.listdir("/proc/self/fd"))
+
+        async def ask(number: int) -> None:
+            reader, writer = await asyncio.open_connection("::1", port, limit=1024)
+            writer.write(number.to_bytes(2))
+            if number % 3 == 0:
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                writer.transport.abort()
+                return
+            heard = await asyncio.wait_for(reader.read(2), 10)
+            assert heard == number.to_bytes(2)
+            assert await asyncio.wait_for(reader.readexactly(len(told)), 10) == told
+            assert await reader.read() == b""
+            writer.close()
+
+        await asyncio.gather(*map(ask, range(60)))
+        await serving
+        async with asyncio.timeout(10):
+            while len(os.listdir("/proc/self/fd")) > before:  # noqa: ASYNC110 - nobody tells of a closing
+                await asyncio.sleep(0)
 
     _with_relay(host, "tcp", 80, work)
 
