@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import anyio
 
+from composer import offline
 from composer.bundle.process import signal_number
 from composer.errors import ComposerError, NotFoundError
 from composer.model.digest import from_json
@@ -64,6 +65,7 @@ class Ops:
 
     async def apply(self, request: Request) -> dict[str, Any]:
         core, options = self.core, self.wanted(request)
+        offline.go(bool(request.fields.get("offline")))
         self.check_ports(options)
         if "owner" in request.fds:
             core.owner.take(request.fds["owner"])
@@ -118,8 +120,18 @@ class Ops:
             core.forget_stack(volumes=options.volumes)
         core.unsaved = True
         await core.settle()
+        self.tell_moved(options)
         notices, core.notices = core.notices, []
         return {"failures": failures, "notices": notices}
+
+    def tell_moved(self, options: Options) -> None:
+        """After an `up`: which tags mean another image by now; and have it found out for the next time."""
+        from composer.supervisor import tags
+
+        if options.goal == "up":
+            self.core.notices += tags.moved(self.core)
+            if not offline.is_offline():
+                self.core.tasks.start_soon(tags.ask, self.core)
 
     def wanted(self, request: Request) -> Options:
         """The options of a request, and the stack they are about."""
@@ -194,6 +206,7 @@ class Ops:
     async def run(self, request: Request) -> dict[str, Any]:
         """Make a one-off once what it needs is there."""
         core, fields = self.core, request.fields
+        offline.go(bool(fields.get("offline")))
         if "stack" in request.fds:
             with os.fdopen(os.dup(request.fds["stack"]), "rb") as file:
                 core.desire(file.read(), request.text("digest"), fields.get("origin") or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import anyio
@@ -45,3 +46,38 @@ def test_never_is_never(host: Host) -> None:
     stack = host.stack("services: {app: {image: '127.0.0.1:1/app:1', pull_policy: never}}")
     done = stack("run", "app")
     assert done.returncode == 1 and "the pull policy is never" in done.stderr
+
+
+def test_a_tag_that_moved_is_told(host: Host, store: Store, serve: Callable[..., Server]) -> None:
+    name = f"{serve().host}/app:1"
+    for text in (b"one\n", b"two\n"):
+        store.import_(rootfs(("greeting", text)), name, changes=('CMD ["/bin/sh", "-c", "read x"]',))
+        anyio.run(store.push, name)
+        if text == b"one\n":
+            stack = host.stack(f"services: {{app: {{image: '{name}', stdin_open: true}}}}")
+            assert "another image" not in stack("up", "-d").stderr
+    stack.ok("down")
+    here = Store(Paths(host.root / "run", host.root / "state"))
+    with here.layout.changing() as entries:
+        entries[0]["annotations"][PULLED] = "1000000000"
+    assert stack("--offline", "up", "-d").returncode == 0
+    assert not (host.root / "state" / "cache" / "tags.json").exists()
+    deadline = time.monotonic() + 20
+    while "means another image" not in (told := stack("up", "-d").stderr) and time.monotonic() < deadline:
+        pass
+    assert f"composer image pull {name}" in told
+    stack.ok("pull", "-q")
+    assert "another image" not in stack("up", "-d", "-t", "0").stderr
+
+
+def test_old_volumes_over_new_content_are_told(host: Host) -> None:
+    dockerfile = "FROM host\nRUN mkdir /app /other; echo >/app/it; echo >/other/it\nVOLUME /other /app\n"
+    stack = host.stack(
+        "services: {app: {build: ., command: sleep 1000, init: true}}", files={"Dockerfile": dockerfile}
+    )
+    assert "older than the image" not in stack("up", "-d").stderr
+    (stack.folder / "Dockerfile").write_text(dockerfile + "RUN echo new >/app/it\n")
+    told = stack("up", "-d", "--build", "-t", "0").stderr
+    assert "anonymous volume at /app is older" in told and "/other" not in told
+    (stack.folder / "Dockerfile").write_text(dockerfile + "RUN echo newer >/app/it\n")
+    assert "older than the image" not in stack("up", "-d", "--build", "-V", "-t", "0").stderr
