@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "composer"
-LEAVES = {"errors", "value", "paths", "disk", "oci", "inotify", "syscalls", "layered"}
+LEAVES = {"errors", "value", "paths", "disk", "oci", "inotify", "syscalls", "layered", "offline"}
 
 BELOW = {"model", "plan", "record", "bundle", "images", "network", "volumes", "keeper", "runtime", "logs"}
 BELOW |= {"build"}

@@ -59,7 +59,7 @@ def with_stack(
             heard,
             digest=context.project.digest,
             origin=origin,
-            **fields,
+            **{"offline": bool(context.options.get("offline")), **fields},
         )
     finally:
         os.close(descriptor)

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from composer.build.cache import Cache, key_of
 from composer.errors import ImageError
+from composer.offline import refuse
 
 LARGEST = 8 * 1024**3
 """Bytes of one download."""
@@ -75,6 +76,7 @@ class Fetcher:
         path = self._place(note["digest"]) if note else None
         if path is not None and path.is_file() and checksum and checksum == note["digest"]:
             return Fetched(path, name, checksum)
+        refuse(f"{url} is not fetched")
         from urllib.error import HTTPError, URLError
         from urllib.request import Request, urlopen
 
@@ -158,6 +160,7 @@ class Fetcher:
         return Fetched(folder, basename(url).removesuffix(".git"), commit)
 
     def _resolve(self, url: str, ref: str) -> str:
+        refuse(f"{url} is not asked")
         wanted = ref or "HEAD"
         lines = _run("ls-remote", "--", url, wanted, f"{wanted}^{{}}").splitlines()
         found = {name: commit for commit, _, name in (line.partition("\t") for line in lines) if name}
@@ -167,6 +170,7 @@ class Fetcher:
         raise ImageError(f"{url} has no branch or tag {wanted}")
 
     def _clone(self, url: str, ref: str, commit: str, place: Path) -> None:
+        refuse(f"{url} is not fetched")
         self.cache.make()
         unfinished = place.with_name(f"{place.name}.{os.getpid()}")
         unfinished.parent.mkdir(exist_ok=True)

@@ -26,6 +26,7 @@ from composer.build.stages import NO_BASE, PROXIES, Stage
 from composer.errors import ComposerError
 from composer.images.builtin import NAMES, PATH
 from composer.layered import Node
+from composer.offline import is_offline
 from composer.value import Value
 
 if TYPE_CHECKING:
@@ -261,7 +262,9 @@ class Walk:
             from composer.build.run import Job
 
             known = {**hidden, **arguments}
-            job = Job(tuple(argv), script, process, known, one.place, network, insecure, mounts)
+            # No part of the key: what was made online is known offline, too.
+            way = "none" if is_offline() else network
+            job = Job(tuple(argv), script, process, known, one.place, way, insecure, mounts)
             return hands.run(self.state.snapshot, job, place, lambda line: self.say(one, "output", line))
 
         count = (

@@ -34,7 +34,7 @@ ROOT_FLAGS = (
     Flag("compatibility", "bool", "Accepted for old scripts; names are as in current versions"),
     Flag("all-resources", "bool", "Keep networks, volumes, secrets and configs that no service uses"),
     Flag("dry-run", "bool", "Show what would be done, and do nothing"),
-    Flag("offline", "bool", "Never ask a registry"),
+    Flag("offline", "bool", "Fetch nothing: no registry, and no network for builds"),
     Flag("verbose", "bool", "Say more about what happens", hidden=True),
     Flag("version", "bool", "Show the version", "v"),
 )
@@ -43,9 +43,11 @@ ROOT_FLAGS = (
 VARIABLES = {
     "ansi": "COMPOSE_ANSI",
     "dry-run": "COMPOSE_DRY_RUN",
+    "offline": "COMPOSER_OFFLINE",
     "parallel": "COMPOSE_PARALLEL_LIMIT",
     "progress": "COMPOSE_PROGRESS",
 }
+SWITCHES = {"1": "true", "0": "false"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -119,12 +121,15 @@ def with_environment(options: dict[str, Any], environment: MutableMapping[str, s
         if not text or found.get(flag.key) != flag.initial:
             continue
         try:
-            values, _ = read_flags((flag,), [f"--{flag.name}={text}"], stop_at_first=False)
+            told = SWITCHES.get(text, text) if flag.kind == "bool" else text
+            values, _ = read_flags((flag,), [f"--{flag.name}={told}"], stop_at_first=False)
         except Unsure:
             raise UsageError(f"{VARIABLES[flag.name]}: {text!r} makes no sense", hint=flag.help) from None
         found |= values
     if found.get("ansi") == "never":
         environment["NO_COLOR"] = "1"  # for errors, help, and whatever else asks
+    if found.get("offline"):
+        environment["COMPOSER_OFFLINE"] = "1"  # for whatever fetches
     return found
 
 

@@ -25,6 +25,7 @@ from composer.images.reference import Reference
 from composer.images.registries import Endpoint, Registries, read
 from composer.images.registry import TRIES, Registry, wrong_size
 from composer.images.store import check_portable
+from composer.offline import refuse
 
 if TYPE_CHECKING:
     from composer.images.documents import Descriptor, ImageConfig, Manifest
@@ -40,6 +41,7 @@ async def pull(store: Store, reference: Reference, platform: Platform, report: R
 
     what came is kept for the next time.
     """
+    refuse(f"image {reference} is not pulled")
     stop = threading.Event()
     try:
         return await anyio.to_thread.run_sync(
@@ -51,6 +53,7 @@ async def pull(store: Store, reference: Reference, platform: Platform, report: R
 
 async def push(store: Store, reference: Reference, report: Report) -> str:
     """See Store.push."""
+    refuse(f"image {reference} is not pushed")
     stop = threading.Event()
     try:
         return await anyio.to_thread.run_sync(_push, store, reference, report, stop, abandon_on_cancel=True)
@@ -60,6 +63,7 @@ async def push(store: Store, reference: Reference, report: Report) -> str:
 
 async def digest(reference: Reference) -> str:
     """See Store.digest."""
+    refuse(f"the registry of {reference} is not asked")
     return await anyio.to_thread.run_sync(_digest, reference)
 
 

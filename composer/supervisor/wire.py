@@ -8,9 +8,10 @@ frames with `progress` or `event`, and in the end one with `ok` or `error`:
 
     verb      does; answers when
     apply     a wish: `options` (plan.options.Options as JSON), fd `stack` (the Stack as JSON), `digest`,
-              `origin` {working_dir, files, name_given}; fd `owner`: a pidfd, the stack goes down with
-              its volumes when that process ends. Answers when nothing is left to do; with `wait` when
-              all is running and healthy, or `wait_timeout` s are over: {failures: [[instance, reason]]}
+              `origin` {working_dir, files, name_given}; `offline`: nothing is fetched; fd `owner`: a
+              pidfd, the stack goes down with its volumes when that process ends. Answers when nothing is
+              left to do; with `wait` when all is running and healthy, or `wait_timeout` s are over:
+              {failures: [[instance, reason]]}
     predict   what `apply` with the same fields would do: `actions` [[subject, action, cause]]
     exec      a process in `container`: `process` {args, env, user, cwd, tty, privileged, detach};
               fds stdin, stdout, stderr. `ok` {pid} and fd tty once it runs, then event {exit: code}

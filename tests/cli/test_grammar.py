@@ -162,6 +162,8 @@ def test_root_flags_are_docker_composes() -> None:
         ({"parallel": 5}, {"COMPOSE_PARALLEL_LIMIT": "3"}, "parallel", 5),
         ({}, {"COMPOSE_PROGRESS": "plain"}, "progress", "plain"),
         ({}, {"COMPOSE_ANSI": "never"}, "ansi", "never"),
+        ({}, {"COMPOSER_OFFLINE": "1"}, "offline", True),
+        ({}, {"COMPOSER_OFFLINE": "0"}, "offline", False),
     ],
 )
 def test_variables_of_docker_compose(
