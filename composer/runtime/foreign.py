@@ -54,7 +54,7 @@ class Job:
         command = [self.program, "--root", f"{self.bundle}/{_STATE}", *log, *words]
         _, status = os.waitpid(os.posix_spawn(self.program, command, os.environ), 0)
         if status:
-            raise StepError("runtime", 0, self.program, self._complaint())
+            raise _understood(self._complaint(), self.spec["process"]["args"][0], self.program)
 
     def _complaint(self) -> str:
         """The last error that it logged."""
@@ -64,6 +64,26 @@ class Job:
             return str([row["msg"] for row in rows if row["level"] == "error"][-1])
         except (OSError, ValueError, KeyError, IndexError, TypeError):
             return ""
+
+
+# Other runtimes only have words for it: a failed exec of the container's own program → errno.
+_WORDS = (
+    ("not found", errno.ENOENT),
+    ("no such file", errno.ENOENT),
+    ("permission denied", errno.EACCES),
+    ("not a directory", errno.ENOTDIR),
+    ("is a directory", errno.EACCES),
+    ("exec format error", errno.ENOEXEC),
+)
+
+
+def _understood(complaint: str, name: str, runtime: str) -> StepError:
+    """The error of a call: about the container's program `name`, or else about the runtime. Pure."""
+    lower = complaint.lower()
+    found = [number for words, number in _WORDS if words in lower]
+    if found and "exec" in lower and name in complaint:
+        return StepError("exec", found[0], name, complaint)
+    return StepError("runtime", 0, runtime, complaint)
 
 
 def create(

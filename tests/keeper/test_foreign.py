@@ -76,7 +76,7 @@ def test_the_sockets_of_its_network(corner: Corner, keeper: Keeper, runtime: str
     answer = keeper.call("create", id="c", bundle=str(bundle), log=log, **more)
     assert sorted(answer["fds"]) == ["dns-tcp", "dns-udp", "netlink", "nfnetlink", "pidfd"]
     with socket.socket(fileno=answer["fds"].pop("dns-udp")) as udp:
-        assert udp.getsockname() [0] == "127.0.0.11"
+        assert udp.getsockname()[0] == "127.0.0.11"
     for fd in answer["fds"].values():
         os.close(fd)
     keeper.call("forget", id="c")
@@ -108,9 +108,21 @@ def test_again_from_the_same_bundle(corner: Corner, keeper: Keeper, runtime: str
     assert wait_exit(keeper, "c")["code"] == 0
 
 
-def test_what_it_complains_of_is_told(corner: Corner, keeper: Keeper, runtime: str) -> None:
-    with pytest.raises(RefusedError, match="absent"):
-        corner.start(keeper, "c", "/absent", runtime=runtime)
+@pytest.mark.parametrize(
+    ("name", "number"), [("/absent", 2), ("absent", 2), ("/shared/plain", 13), ("/bin/busybox/x", 20)]
+)
+def test_a_program_that_cannot_be_run_is_told_from_a_runtime_that_fails(
+    corner: Corner, keeper: Keeper, runtime: str, name: str, number: int
+) -> None:
+    """So that the exit code is 127 or 126, as with our own runtime, and not 125."""
+    bundle = corner.bundle("c", name)
+    (corner.root / "shared").mkdir(exist_ok=True)
+    (corner.root / "shared" / "plain").touch()
+    log = {"path": str(corner.log("c"))}
+    with pytest.raises(RefusedError, match=name) as caught:
+        keeper.call("create", id="c", bundle=str(bundle), log=log, runtime=runtime)
+        keeper.call("start", id="c")
+    assert (caught.value.step, caught.value.errno) == ("exec", number)
     assert keeper.call("list")["containers"] == []
 
 
