@@ -19,7 +19,9 @@ MARKS = {"good": ("✔", "\x1b[32m"), "warning": ("!", "\x1b[33m"), "bad": ("✘
 
 
 def run(context: Context, *, format: str) -> int:
-    found = [result for check in CHECKS for result in check(context.paths)]
+    from composer.cli.reach import reach
+
+    found = [result for check in (*CHECKS, reach) for result in check(context.paths)]
     if format == "json":
         print(json.dumps([result._asdict() for result in found], indent=2))
     else:

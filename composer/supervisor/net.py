@@ -30,6 +30,7 @@ from composer.network.lifecycle import ensure_network, remove_networks
 from composer.network.netlink import Netlink
 from composer.network.nft import resolver
 from composer.network.nft.apply import make
+from composer.network.nft.neighbours import chains, goes_around
 from composer.network.nft.rules import PublishedPort
 from composer.network.options import without_effect
 from composer.network.registry import Lease, LeaseRequest, NetworkRecord
@@ -42,7 +43,7 @@ from composer.supervisor.guests import Guests
 from composer.supervisor.hostfile import follow, text_of
 from composer.supervisor.interfaces import set_sysctls
 from composer.supervisor.keeperlink import KeeperLink
-from composer.supervisor.ports import Ports, addresses_of
+from composer.supervisor.ports import Ports, addresses_of, is_loopback
 from composer.supervisor.rules import Rules
 from composer.supervisor.together import Together
 from composer.supervisor.world import Live, World
@@ -73,6 +74,7 @@ class Net:
         self.awaited = False
         """Whether other stacks are to learn our names, which they read in the record."""
         self.naming = False
+        self.looked_around = False
         self.records: dict[str, NetworkRecord] = {}
         self.digests: dict[str, str] = {}
         """Of networks, as the record has them."""
@@ -209,8 +211,20 @@ class Net:
         """Its published ports lead to it. Together with those of others that start in the same moment."""
         if self.ports.of(live):
             self.dirty = True
+            self.look_around(live)
             await anyio.lowlevel.checkpoint()
             self.settle()
+
+    def look_around(self, live: Live) -> None:
+        """Say, once, when other hosts reach what the host's own firewall seems to forbid."""
+        public = [held for held in self.ports.of(live) if not is_loopback(held.host_ip)]
+        if public and not self.looked_around:
+            self.looked_around = True
+            if wall := goes_around(chains(self.rules.socket)):
+                self.notice(
+                    f"other hosts reach port {public[0].port}, although {wall} drops what comes in: "
+                    "published ports are forwarded. Publish on 127.0.0.1 what is for this host only"
+                )
 
     def settle(self) -> None:
         """Rules follow what is. Raises NetlinkError."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from composer.bundle.namespaces import SHARED
@@ -15,7 +16,8 @@ from composer.errors import ConflictError, PeerLostError
 from composer.model.stack import Port, Service
 from composer.network.ports import PortWish, Reservation, candidates, free
 from composer.network.ports import reserve as reserve_all
-from composer.network.relay import Relay, Target
+from composer.network.relay import Relay
+from composer.network.streams import Target
 from composer.paths import Paths
 from composer.record import ContainerRow, PortRow, stacks
 from composer.supervisor.keeperlink import KeeperError, KeeperLink
@@ -178,6 +180,10 @@ def refuse_beside(service: Service) -> None:
 
 def publishes(row: ContainerRow, protocol: str, port: int) -> bool:
     return any((each["protocol"], each["published"]) == (protocol, port) for each in row["ports"])
+
+
+def is_loopback(host_ip: str) -> bool:
+    return bool(host_ip) and ip_address(host_ip).is_loopback
 
 
 def addresses_of(live: Live) -> tuple[str, str]:

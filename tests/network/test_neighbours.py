@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from composer.network.nft.neighbours import findings
+from composer.network.nft.neighbours import chains, findings, goes_around, who_decides
 from composer.network.nft.rules import PublishedPort
 from composer.network.publish import unpublish
 from tests.network.conftest import Host, Space, silent, talk
@@ -156,6 +156,52 @@ def test_a_forward_policy_of_others_is_found(site: Site) -> None:
         ["firewalld", "rejects", "what"],
         ["ipv4.ip_forward", "is", "off:"],
     ]
+
+
+def test_published_ports_that_go_around_the_input_chain_are_found(site: Site) -> None:
+    """Reachable as with Docker, and said so, unless a firewall decides about what is forwarded."""
+    site.host.run("nft", "add table inet wall")
+    site.host.run("nft", "add chain inet wall in { type filter hook input priority 0; policy drop; }")
+    other, web, _ = published(site)
+    server = web.listen("0.0.0.0", 80)
+    talk(other.open(), server, ("198.51.100.1", 8080))
+    assert goes_around(chains(site.firewall)) == "wall in"
+    assert "other hosts reach them" in findings(site.firewall)[0].problem
+    site.host.run("nft", "add chain inet wall f { type filter hook forward priority 0; }")
+    rule = 'iifname != "lo" oifname "ct-*" ct status dnat drop'
+    site.host.run("nft", "add rule inet wall f " + rule)
+    assert silent(other.open(), ("198.51.100.1", 8080))
+    site.host.run("nft", "flush table inet wall")
+    site.host.run("nft", "add chain inet wall f { policy drop; }")
+    assert who_decides(chains(site.firewall)) == "the nftables chain wall f"
+    assert goes_around(chains(site.firewall)) == ""
+    site.host.run("nft", 'add rule inet wall f iifname "ct-*" accept')
+    site.host.run("nft", 'add rule inet wall f oifname "ct-*" ct state established,related accept')
+    assert silent(other.open(), ("198.51.100.1", 8080))
+    talk(web.open(), other.listen("0.0.0.0", 81), ("198.51.100.2", 81))
+    site.host.run("nft", 'add rule inet wall f oifname "ct-*" ct status dnat accept')
+    talk(other.open(), server, ("198.51.100.1", 8080))
+
+
+def test_beside_firewalld_as_told(site: Site) -> None:
+    """Its forward chain ends with a reject; our bridges in its trusted zone are let through."""
+    other, web, _ = published(site)
+    server = web.listen("0.0.0.0", 80)
+    site.host.run("nft", "add table inet firewalld")
+    hook = "type filter hook forward priority 10; policy accept;"
+    site.host.run("nft", "add chain inet firewalld filter_FORWARD { " + hook + " }")
+    chain = ("inet", "firewalld", "filter_FORWARD")
+    site.host.run("nft", "add", "rule", *chain, "ct state { established, related } accept")
+    site.host.run("nft", "add", "rule", *chain, "reject with icmpx admin-prohibited")
+    assert silent(other.open(), ("198.51.100.1", 8080))
+    assert silent(web.open(), ("198.51.100.2", 22))
+    talk(site.host.open(), server, ("198.51.100.1", 8080))
+    assert who_decides(chains(site.firewall)) == "firewalld"
+    assert any("--zone=trusted" in finding.remedy for finding in findings(site.firewall))
+    for way in ("iifname", "oifname"):
+        site.host.run("nft", "insert", "rule", *chain, way, '"ct-*"', "accept")
+    talk(other.open(), server, ("198.51.100.1", 8080))
+    talk(web.open(), other.listen("0.0.0.0", 81), ("198.51.100.2", 81))
 
 
 @pytest.mark.parametrize("value", ["0", "1"])

@@ -53,6 +53,32 @@ def test_published_ports_from_everywhere(machine: Machine, site: Host) -> None:
         again.bind(("0.0.0.0", 8080))
 
 
+def test_a_firewall_that_ports_go_around_is_told_of(site: Host, machine: Machine) -> None:
+    """By up, and by doctor, which says who reaches what."""
+    machine.run("nft", "add table inet wall")
+    machine.run("nft", "add chain inet wall in { type filter hook input priority 0; policy drop; }")
+    stack = site.stack(
+        f"""
+        services:
+          near:{SERVER}
+            ports: ["127.0.0.1:8081:80"]
+          web:{SERVER}
+            ports: ["8080:80"]
+        """,
+        files=FILES,
+    )
+    assert "wall in drops what comes in" not in stack("up", "-d", "near").stderr
+    assert "other hosts reach port 8080, although wall in drops" in stack("up", "-d").stderr
+    found = json.loads(stack("doctor", "--format", "json").stdout)
+    told = {each["text"]: each["state"] for each in found if each["title"] == "ports"}
+    assert told == {
+        f"{stack.name}: this host alone reaches 127.0.0.1:8081/tcp": "good",
+        f"{stack.name}: other hosts reach 0.0.0.0:8080/tcp, [::]:8080/tcp, past wall in": "warning",
+    }
+    stack.ok("down")
+    machine.run("nft", "delete table inet wall")
+
+
 def test_a_port_leads_in_before_the_program_starts(site: Host, machine: Machine) -> None:
     """A program that calls itself by its published port as the first thing it does gets through."""
     stack = site.stack(

@@ -19,7 +19,7 @@ from composer.network.nft import expr
 from composer.network.nft.messages import FAMILIES, Name, list_chains
 from composer.value import Value
 
-_FORWARD = 2
+_INPUT, _FORWARD = 1, 2
 _FAMILY_NAMES = {number: name for name, number in FAMILIES.items()}
 _DOCKERS = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
 _TRIES = 3
@@ -142,11 +142,38 @@ def _ours(socket: Netlink, chain: Chain, tag: str) -> dict[tuple[str, str], int]
     return found
 
 
+def who_decides(there: Iterable[Chain]) -> str:
+    """Who has the last word on what other hosts send to published ports; "" when nobody else has one."""
+    drops = [chain for chain in there if chain.hook == _FORWARD and chain.drops]
+    if drops and any(chain.name.startswith("ufw-") for chain in there):
+        return "ufw"
+    if any(chain.table == "firewalld" for chain in there):
+        return "firewalld"
+    # Docker's (see `let_through`) is no decision about us.
+    own = (c for c in drops if (c.table, c.name) != ("filter", "FORWARD") and not _is_ours(c))
+    return next((f"the nftables chain {chain.table} {chain.name}" for chain in own), "")
+
+
+def goes_around(there: Iterable[Chain]) -> str:
+    """The chain that refuses what comes in to this host and never sees published ports; "" where none is so.
+
+    They are forwarded, as Docker's are, and so pass no input chain.
+    """
+    if who_decides(there):
+        return ""
+    walls = (chain for chain in there if chain.hook == _INPUT and chain.drops and not _is_ours(chain))
+    return next((f"{chain.table} {chain.name}" for chain in walls), "")
+
+
+def _is_ours(chain: Chain) -> bool:
+    return chain.table.startswith("composer-")
+
+
 def findings(socket: Netlink) -> list[Finding]:
     """What on this host keeps containers or published ports from working."""
     there = chains(socket)
     tables = {chain.table for chain in there}
-    foreign = [chain for chain in there if chain.hook == _FORWARD and not chain.table.startswith("composer-")]
+    foreign = [chain for chain in there if chain.hook == _FORWARD and not _is_ours(chain)]
     found = [
         Finding(
             f"the nftables chain {chain.table} {chain.name} drops forwarded packets by default",
@@ -167,6 +194,14 @@ def findings(socket: Netlink) -> list[Finding]:
             Finding(
                 "ufw decides which published ports other hosts reach, and denies by default",
                 "ufw route allow proto tcp from any to any port <the container's port>",
+            )
+        )
+    if wall := goes_around(there):
+        found.append(
+            Finding(
+                f"{wall} drops what comes in, but published ports are forwarded: other hosts reach them",
+                "publish on 127.0.0.1 what is for this host; or in a forward chain: "
+                'iifname != "lo" oifname "ct-*" ct status dnat drop',
             )
         )
     if "filter" in _legacy_tables():
