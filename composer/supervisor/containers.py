@@ -31,6 +31,8 @@ from composer.supervisor.faults import NOT_STARTED, exit_code_of, explained
 from composer.supervisor.furnish import furnish
 from composer.supervisor.groups import clear
 from composer.supervisor.keeperlink import KeeperError
+from composer.supervisor.logdrivers import check as check_logging
+from composer.supervisor.logdrivers import forwarder, log_settings
 from composer.supervisor.names import OWN_NETWORK, attachments, plain_network
 from composer.supervisor.together import Together
 from composer.supervisor.world import Live
@@ -50,6 +52,7 @@ class Containers:
     async def create(self, action: act.CreateContainer) -> None:
         """A container that can be started: recorded, with its addresses. Nothing runs yet."""
         service = self.core.oneoffs.get(action.name) or self.core.service(action.slot.service)
+        check_logging(service)
         live = Live(
             Container(
                 slot=action.slot,
@@ -182,6 +185,7 @@ class Containers:
         live.ports = await core.net.ports.reserve(live, service, binding)
         _, overlay = furnish(core, live, service, image)
         bundle = core.here.container_run(live.name)
+        began = time.time_ns()
         answer = await core.keeper.call(
             "create",
             live.stdio,
@@ -195,6 +199,7 @@ class Containers:
         )
         fds: dict[str, int] = answer["fds"]
         live.pid = answer["pid"]
+        live.forwarder = forwarder(core, live, service, began)
         try:
             if "netlink" in fds:
                 core.net.connect(live, fds.pop("netlink"), places, service)
@@ -210,6 +215,7 @@ class Containers:
         """A start failed: whatever exists of it goes."""
         live.reason = reason
         self.core.net.forget(live)
+        live.stop_forwarding()
         live.pid, live.parked = 0, None
         try:
             await self.core.keeper.call("forget", id=live.plan.id)
@@ -273,6 +279,7 @@ class Containers:
                 f"killed: it did not end within {live.plan.patience / 1e9:g} s of {live.stop_signal}; "
                 "`init: true` or another `stop_signal` may help"
             )
+            self.core.notice(f"{live.name} was {live.reason}")
         await self.core.inside.signal(live, signal.SIGKILL)
         with anyio.move_on_after(10):
             while live.plan.alive:
@@ -362,6 +369,7 @@ class Containers:
         if watch is not None:
             watch.cancel()
         self.core.net.forget(live)
+        live.stop_forwarding()
         self.sweep(live)
         self.core.forgettable.add(live.plan.id)
         self.core.tell("die", live, exitCode=str(code), **({"reason": live.reason} if live.reason else {}))
@@ -407,6 +415,7 @@ class Containers:
                 fds[name] = next(iter(answer["fds"].values()))
             self.core.net.answer(live, service, fds["dns-udp"], fds["dns-tcp"])
         if service is not None:
+            live.forwarder = forwarder(self.core, live, service, live.plan.started_at)
             self.core.inside.watch_health(live, service)
 
     async def discard(self, identity: str) -> None:
@@ -419,9 +428,7 @@ class Containers:
 
 
 def log_options(core: Core, live: Live, service: Service) -> dict[str, Any]:
-    from composer.supervisor.describe import log_settings
-
-    return {"path": str(core.here.log(live.name)), **log_settings(service)}
+    return {"path": str(core.here.log(live.name)), **log_settings(service, core.stack)}
 
 
 def exit_of(exit: Mapping[str, Any]) -> int:

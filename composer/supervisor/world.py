@@ -6,13 +6,16 @@ loop's own task changes it, so nothing is locked.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from composer.model.stack import FrozenMap, RestartPolicy, Service
 from composer.plan.health import Health, Result
 from composer.plan.observed import Container, ImageState, NetworkState, Observed, Slot, Subject, VolumeState
 from composer.plan.restart import next_restart
 from composer.record import ContainerRow, NetworkRow, PortRow
+
+if TYPE_CHECKING:
+    from composer.logs.forward import Forwarder
 
 
 class Live:
@@ -42,13 +45,19 @@ class Live:
         self.parked: dict[str, Any] | None = None
         self.stdio: dict[str, int] = {}
         """What it is started with instead of pipes to its log: stdin, stdout, stderr."""
-        self.resources: dict[str, int] = {}
-        """Descriptors held for as long as it runs, by name."""
+        self.forwarder: Forwarder | None = None
+        """Takes its log to somebody else while it runs."""
 
     def take_parked(self) -> dict[str, Any] | None:
         """The news of its end that came too early, once."""
         parked, self.parked = self.parked, None
         return parked
+
+    def stop_forwarding(self) -> None:
+        """Its writer has ended: what is left of its log still goes."""
+        if self.forwarder is not None:
+            self.forwarder.stop()
+            self.forwarder = None
 
     @property
     def name(self) -> str:
