@@ -38,6 +38,8 @@ async def supervise(paths: Paths, name: str, door: socket.socket, userns: Userns
         tasks.start_soon(api.serve, door)
         tasks.start_soon(leave_when_idle, core, api)
         tasks.start_soon(end_on_signal, tasks)
+    for live in core.world.containers.values():
+        live.stop_forwarding()
 
 
 async def serve_keeper(core: Core) -> None:
