@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from composer.api import context as api
 from composer.cli import wish
 from composer.cli.context import Context
 from composer.cli.render.bottom import Bottom
@@ -179,9 +180,9 @@ def separate(data: bytes) -> list[bytes]:
     return [data] if data.startswith(b"\x1b") else [data[n : n + 1] for n in range(len(data))]
 
 
-def shell_command(context: Context, service: str) -> list[str]:
+def shell_command(context: api.Context, service: str, number: int = 0) -> list[str]:
     """A shell of a service, on our terminal, by a process of its own."""
     # Not `-m`, which would take a folder named composer in the user's folder for us.
     code = f"import sys; sys.path[:] = {sys.path!r}; from composer.__main__ import main; sys.exit(main())"
-    words = ["-p", context.stack_name, "exec", service, "sh", "-c", SHELL]
+    words = ["-p", context.stack_name, "exec", "--index", str(number), service, "sh", "-c", SHELL]
     return [sys.executable, "-c", code, *words]

@@ -49,6 +49,7 @@ VERBS: Table = {
         ps="List containers",
         logs="Show what containers printed",
         why="Say why a service is not up, and what to try",
+        ui="Show the stack on the whole screen, live, with keys",
         stats="Show what containers use: CPU, memory, network, disk",
         top="Show the processes of containers",
         port="Show where a port is published",

@@ -77,7 +77,7 @@ class Bottom:
                 self.draw()
 
     def line(self) -> bytes:
-        columns = max(os.get_terminal_size(1).columns - 1, 1)
+        columns = max(wide() - 1, 1)
         text = shorten(self.text(), columns)
         self.drawn = width(text)
         if not self.colour:
@@ -87,7 +87,7 @@ class Bottom:
 
     def cleared(self) -> bytes:
         """What takes our line away; a window that has become narrow has broken it into several."""
-        up = max(self.drawn - 1, 0) // max(os.get_terminal_size(1).columns, 1)
+        up = max(self.drawn - 1, 0) // wide()
         self.drawn = 0
         return (f"\x1b[{up}A".encode() if up else b"") + CLEAR
 
@@ -106,3 +106,8 @@ class Bottom:
         termios.tcsetattr(0, termios.TCSANOW, self.before)
         signal.signal(which, signal.SIG_DFL)
         os.kill(os.getpid(), which)
+
+
+def wide() -> int:
+    """Columns of the terminal; one that does not know is taken for an ordinary one."""
+    return os.get_terminal_size(1).columns or 80
