@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from composer.api.patience import readable
@@ -129,8 +130,11 @@ class Supervisor:
 def start_keeper(paths: StackPaths) -> bool:
     """Start the stack's keeper (and so its supervisor) unless it lives; returns at once."""
     paths.state.mkdir(parents=True, exist_ok=True)
-    # Not by way of `site`, which costs as much as the interpreter itself: the paths are known here.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from composer.supervisor.main import main; main()"
+    # Not by way of `site`, which costs as much as the interpreter itself: the paths are known here. Ours need
+    # not be among them: an installation for developers can have us found by a hook.
+    root = str(Path(__file__).resolve().parents[2])
+    places = sys.path if root in sys.path else [*sys.path, root]
+    code = f"import sys; sys.path[:] = {places!r}; from composer.supervisor.main import main; main()"
     command = [sys.executable, "-I", "-S", "-c", code, str(paths.run), str(paths.state)]
     return launch(paths.run, command, paths.diagnostics)
 
