@@ -363,12 +363,16 @@ def test_connect_and_disconnect_a_running_container(site: Host, machine: Machine
 
 
 def test_the_hosts_resolvers_are_followed(site: Host, machine: Machine) -> None:
-    """A change of /etc/resolv.conf counts for containers that run."""
+    """A change of /etc/resolv.conf counts for containers that run; a resolver on the host's loopback is
+    asked as any other, also when there is no file.
+    """
     stack = site.stack(f"services:\n  web:{SERVER}".replace("            ", "    "), files=FILES)
     (site.root / "etc").mkdir()
     subprocess.run(["cp", "-a", "/etc/.", site.root / "etc"], check=True)
-    names = [machine.listen(f"127.1.1.{number}", 53, UDP) for number in (1, 2)]
-    (site.root / "etc" / "resolv.conf").write_text("nameserver 127.1.1.1\n")
+    path = site.root / "etc" / "resolv.conf"
+    path.unlink()
+    path.write_text("nameserver 127.0.0.53\n")
+    names = [machine.listen(name, 53, UDP) for name in ("127.0.0.53", "127.1.1.2", "127.0.0.1")]
     start = f'mount --bind {site.root}/etc /etc && exec "$@"'
     up = ["unshare", "-m", "sh", "-c", start, "sh", sys.executable, "-m", "composer", "up", "-d"]
     subprocess.run(up, cwd=stack.folder, env=site.environment, check=True, capture_output=True, timeout=60)
@@ -377,9 +381,12 @@ def test_the_hosts_resolvers_are_followed(site: Host, machine: Machine) -> None:
         question, peer = server.recvfrom(2000)
         server.sendto(question[:2] + b"\x81\x83" + question[4:], peer)
         assert asker.communicate()[0].split() == ["3"]
-        new = site.root / "etc" / "new"
-        new.write_text("nameserver 127.1.1.2\n")
-        new.rename(site.root / "etc" / "resolv.conf")
+        if number == 0:
+            new = site.root / "etc" / "new"
+            new.write_text("nameserver 127.1.1.2\n")
+            new.rename(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def test_an_orphan_keeps_its_names(site: Host, machine: Machine) -> None:
