@@ -180,6 +180,8 @@ def advice(row: ContainerRow) -> tuple[str, ...]:
     """What usually helps, by how it ended."""
     service, code = row["service"], row["exit_code"]
     common = f"`composer run --rm --entrypoint sh {service}` for a look around"
+    if row["reason"].startswith("killed: it did not end"):
+        return (f"`stop_signal`, `stop_grace_period` or `init: true` for {service}",)
     if row["plan"]["oom"]:
         return ("a higher `mem_limit`", f"`composer stats {service}` while it runs")
     by_code = {
