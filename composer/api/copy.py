@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from composer.api import files
 from composer.api.context import Context
 from composer.api.files import Copier, Place
-from composer.api.roots import root_of
+from composer.api.roots import ids_of, root_of
 from composer.errors import NotFoundError, UsageError
 from composer.record import ContainerRow
 
@@ -58,7 +58,7 @@ def copier(*, into_container: bool, archive: bool, skipped: Callable[[str], obje
 def inside(context: Context, row: ContainerRow, path: str) -> Iterator[Place]:
     """A path of a container. Raises ComposerError."""
     with root_of(context, row, path) as root:
-        yield Place(root, path, row["name"])
+        yield Place(root, path, row["name"], ids_of(row))
 
 
 def copy(copier: Copier, origin: Place, target: Place, *, follow: bool = False) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from composer.errors import ComposerError, NotFoundError
@@ -20,12 +21,39 @@ READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+IDS = 65536
+NOBODY = 65534
+
+
+class Ids(NamedTuple):
+    """How to read owners in a root: `first` is what this host calls its id 0. See user_namespaces(7)."""
+
+    first: int = 0
+
+    def inside(self, identity: int) -> int:
+        """What they call an id of this host."""
+        return identity - self.first if not self.first or 0 <= identity - self.first < IDS else NOBODY
+
+    def outside(self, identity: int) -> int:
+        """What this host calls one of theirs."""
+        return self.first + (identity if not self.first or identity < IDS else NOBODY)
+
+    def acting(self) -> AbstractContextManager[None]:
+        """What is made there belongs to their root; this host's has no id there, and could make nothing."""
+        if not self.first:
+            return nullcontext()
+        from composer.runtime.users import acting_as
+
+        return acting_as(self.first, self.first)
+
+
 class Place(NamedTuple):
     """A path in a root. `owner` is for messages: a container's name, "" for this host."""
 
     root: int
     path: str
     owner: str = ""
+    ids: Ids = Ids()
 
     def __str__(self) -> str:
         return f"{self.owner}:{self.path}" if self.owner else self.path
@@ -49,6 +77,12 @@ class Copier:
 
     def __init__(self, *, archive: bool, owner: tuple[int, int], skipped: Callable[[str], object]) -> None:
         self.archive, self.owner, self.skipped = archive, owner, skipped
+        self.origin = self.target = Ids()
+
+    def owner_of(self, uid: int, gid: int) -> tuple[int, int]:
+        """Whose a copy is to be, in ids of this host, by what its owner is called where it comes from."""
+        uid, gid = (uid, gid) if self.archive else self.owner
+        return self.target.outside(uid), self.target.outside(gid)
 
     def copy(self, node: int, into: int, name: str, depth: int = 0) -> None:
         """Copy what `node` (an O_PATH descriptor) is to `name` in the directory `into`. Raises OSError."""
@@ -109,13 +143,15 @@ class Copier:
 
     def _finish(self, status: os.stat_result, file: int) -> None:
         """Owner before mode: changing it clears set-uid."""
-        os.fchown(file, *((status.st_uid, status.st_gid) if self.archive else self.owner))
+        os.fchown(file, *self._owner(status))
         os.fchmod(file, stat.S_IMODE(status.st_mode))
         os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def _own(self, status: os.stat_result, into: int, name: str) -> None:
-        owner = (status.st_uid, status.st_gid) if self.archive else self.owner
-        os.chown(name, *owner, dir_fd=into, follow_symlinks=False)
+        os.chown(name, *self._owner(status), dir_fd=into, follow_symlinks=False)
+
+    def _owner(self, status: os.stat_result) -> tuple[int, int]:
+        return self.owner_of(self.origin.inside(status.st_uid), self.origin.inside(status.st_gid))
 
 
 def reopen(node: int) -> int:
@@ -147,8 +183,10 @@ def source(place: Place, *, follow: bool) -> int:
 
 def transfer(copier: Copier, node: int, origin: Place, target: Place) -> None:
     """Copy as cp(1) does: into a directory that is there, else to that name. Raises ComposerError."""
+    copier.origin, copier.target = origin.ids, target.ids
     try:
-        _transfer(copier, node, origin, target)
+        with target.ids.acting():
+            _transfer(copier, node, origin, target)
     except OSError as error:
         raise ComposerError(f"{target}: {error.strerror}") from error
 

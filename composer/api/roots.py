@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from composer.api.context import Context
+from composer.api.files import Ids
 from composer.errors import ComposerError
 from composer.record import ContainerRow
 
@@ -35,6 +36,16 @@ def root_of(context: Context, row: ContainerRow, path: str) -> Iterator[int]:
                 hint=f"`composer start {row['service']}` first",
             )
         yield layers[""]
+
+
+def ids_of(row: ContainerRow) -> Ids:
+    """How owners are to be read in what `root_of` opened."""
+    from composer.runtime.namespaces import root_of as first_id
+
+    try:
+        return Ids(first_id(row["pid"]) if row["state"] in ALIVE else 0)
+    except OSError:
+        raise ComposerError(f"container {row['name']} has just ended", hint="try again") from None
 
 
 @contextmanager

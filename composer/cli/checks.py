@@ -79,6 +79,21 @@ def rights(paths: Paths) -> Iterator[Check]:
         )
 
 
+def user_namespaces(paths: Paths) -> Iterator[Check]:
+    from composer.supervisor.userns import DEFAULT, SWITCH, obstacle
+
+    title = "user namespaces"
+    found, _ = obstacle(paths)
+    if found:
+        yield Check(title, "warning", f"containers run without, as with Docker: {found}")
+    elif (os.environ.get(SWITCH) or DEFAULT) == "host":
+        yield Check(
+            title, "good", f"possible; used where a service says `userns_mode: private`, or {SWITCH}=private"
+        )
+    else:
+        yield Check(title, "good", "root in a container is nobody on this host")
+
+
 def cgroups(paths: Paths) -> Iterator[Check]:
     from composer.runtime import cgroup
 
@@ -202,6 +217,7 @@ def last_words(path: Path) -> str:
 CHECKS: tuple[Callable[[Paths], Iterator[Check]], ...] = (
     kernel,
     rights,
+    user_namespaces,
     cgroups,
     network,
     disk,

@@ -250,7 +250,12 @@ def details(stack: str, row: ContainerRow) -> dict[str, Any]:
             "Tty": row["tty"],
             "OpenStdin": row["stdin"],
         },
-        "HostConfig": {"RestartPolicy": {"Name": row["plan"]["restart"]["condition"]}},
+        "HostConfig": {
+            "RestartPolicy": {"Name": row["plan"]["restart"]["condition"]},
+            # Docker's word for "without a user namespace of its own"; the reason is ours to tell.
+            "UsernsMode": "host" if row.get("userns") else "",
+            "UsernsReason": row.get("userns", ""),
+        },
         "Mounts": [
             {
                 "Type": mount["type"],

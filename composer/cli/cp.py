@@ -86,7 +86,7 @@ def get(context: Context, copier: Copier, row: ContainerRow, source: str, path: 
         name = "." if source.endswith("/.") else origin.name or "."
         node = files.source(origin, follow=follow)
         try:
-            pack({name: node}, sys.stdout.buffer, skipped)
+            pack({name: node}, sys.stdout.buffer, skipped, ids=origin.ids)
         finally:
             os.close(node)
 

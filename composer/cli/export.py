@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from composer.api.roots import own_files
+from composer.api.roots import ids_of, own_files
 from composer.api.select import container
 from composer.cli import common
 from composer.cli.archives import written
@@ -25,8 +25,9 @@ VERB = Verb(
 def run(context: Context, *, index: int | None, output: str, service: str) -> int:
     row = container(context, service, index, running=False)
     with own_files(context, row) as (roots, elsewhere):
+        ids = ids_of(row)
         parts = {f".{target}": root for target, root in roots.items()}
         without = {f".{path}" for path in elsewhere}
         with written(output) as file:
-            pack(parts, file, without=without)
+            pack(parts, file, without=without, ids=ids)
     return 0

@@ -8,11 +8,12 @@ import tarfile
 from collections.abc import Callable, Collection, Mapping
 from typing import BinaryIO
 
-from composer.api.files import CREATE, DEEPEST, READ, Copier, Place, make_room, reopen
+from composer.api.files import CREATE, DEEPEST, READ, Copier, Ids, Place, make_room, reopen
 from composer.cli.terminal import write_all
 from composer.errors import ComposerError, UsageError
 from composer.syscalls import open_in_root
 
+SAME = Ids()
 TYPES = {
     stat.S_IFLNK: tarfile.SYMTYPE,
     stat.S_IFIFO: tarfile.FIFOTYPE,
@@ -27,26 +28,31 @@ def pack(
     skipped: Callable[[str], object] = lambda name: None,
     *,
     without: Collection[str] = (),
+    ids: Ids = SAME,
 ) -> None:
     """Write what these descriptors (O_PATH will do) are, under their names; what is in a directory goes below
-    it, but for what is in directories and files at the paths `without`."""
+    it, but for what is in directories and files at the paths `without`. `ids` is how owners are read."""
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-        packer = Packer(archive, skipped, without)
+        packer = Packer(archive, skipped, without, ids)
         for name, node in parts.items():
             packer.add(node, name, 0)
 
 
 class Packer:
     def __init__(
-        self, archive: tarfile.TarFile, skipped: Callable[[str], object], without: Collection[str]
+        self,
+        archive: tarfile.TarFile,
+        skipped: Callable[[str], object],
+        without: Collection[str],
+        ids: Ids,
     ) -> None:
-        self.archive, self.skipped, self.without = archive, skipped, without
+        self.archive, self.skipped, self.without, self.ids = archive, skipped, without, ids
 
     def add(self, node: int, name: str, depth: int) -> None:
         status = os.fstat(node)
         entry = tarfile.TarInfo(name)
         entry.mode, entry.mtime = stat.S_IMODE(status.st_mode), int(status.st_mtime)
-        entry.uid, entry.gid = status.st_uid, status.st_gid
+        entry.uid, entry.gid = self.ids.inside(status.st_uid), self.ids.inside(status.st_gid)
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFREG:
             self.file(entry, node, 0 if name in self.without else status.st_size)
@@ -111,8 +117,9 @@ class Exactly:
 def unpack(source: BinaryIO, target: Place, copier: Copier) -> None:
     """Make what a tar stream holds below a directory. Links are followed inside the root, as the container
     itself would. Raises UsageError for what is no archive, or leads out of it."""
+    copier.target = target.ids
     try:
-        with tarfile.open(fileobj=source, mode="r|*") as archive:
+        with target.ids.acting(), tarfile.open(fileobj=source, mode="r|*") as archive:
             for entry in archive:
                 make(archive, entry, target, copier)
     except tarfile.TarError as error:
@@ -156,7 +163,7 @@ def make_one(
             os.close(file)
     elif entry.issym():
         os.symlink(entry.linkname, name, dir_fd=into)
-        os.chown(name, *owner(entry, copier), dir_fd=into, follow_symlinks=False)
+        os.chown(name, *copier.owner_of(entry.uid, entry.gid), dir_fd=into, follow_symlinks=False)
     elif entry.islnk():
         path = f"{target.path}/{entry.linkname}"
         parent = target.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
@@ -193,11 +200,7 @@ def make_directory(into: int, name: str) -> None:
         pass
 
 
-def owner(entry: tarfile.TarInfo, copier: Copier) -> tuple[int, int]:
-    return (entry.uid, entry.gid) if copier.archive else copier.owner
-
-
 def finish(file: int, entry: tarfile.TarInfo, copier: Copier) -> None:
-    os.fchown(file, *owner(entry, copier))
+    os.fchown(file, *copier.owner_of(entry.uid, entry.gid))
     os.fchmod(file, entry.mode & 0o7777)
     os.utime(file, (entry.mtime, entry.mtime))

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from composer.api.client import Supervisor
+from composer.api.files import Ids
 from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Verb
 from composer.cli.render.table import table
+from composer.runtime.namespaces import root_of
 
 VERB = Verb("top", "Show the processes of containers", (), (common.SERVICES,))
 INIT = b"composer.keeper.main"
@@ -79,7 +81,7 @@ def read(pid: int) -> Process | None:
         place = Path(f"/proc/{pid}")
         text = (place / "stat").read_text(errors="replace")
         words = (place / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ")
-        uid = place.stat().st_uid
+        uid = Ids(root_of(pid)).inside(place.stat().st_uid)
     except (FileNotFoundError, ProcessLookupError):
         return None
     name, _, rest = text.partition("(")[2].rpartition(")")

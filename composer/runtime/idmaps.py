@@ -53,7 +53,7 @@ def _layers(state: str, owner: Owner) -> str:
 
 
 def _write(overlay: Overlay, owner: Owner) -> None:
-    with closing(open_overlay(overlay, owner)) as mount, owner.acting():
+    with closing(open_overlay(overlay, owner)) as mount, users.acting_as(owner.uid, owner.gid):
         os.close(os.open("file", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=mount))
 
 

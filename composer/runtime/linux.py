@@ -113,6 +113,12 @@ def prctl(option: int, *args: int) -> int:
     return _check(_libc.prctl(option, *(ctypes.c_ulong(value) for value in (*args, 0, 0, 0, 0)[:4])))
 
 
+def set_filesystem_ids(uid: int, gid: int) -> tuple[int, int]:
+    """setfsuid(2), setfsgid(2), of this thread: what they were. Says nothing when it may not."""
+    old = _libc.setfsuid(ctypes.c_uint(uid)), _libc.setfsgid(ctypes.c_uint(gid))
+    return old[0] & _UNLIMITED, old[1] & _UNLIMITED
+
+
 def capget() -> tuple[int, int, int]:
     """(effective, permitted, inheritable) of this process, as bit sets."""
     data = (ctypes.c_uint32 * 6)()

@@ -127,6 +127,16 @@ def host_id(linux_part: Mapping[str, Any], kind: str, inside: int) -> int:
     return inside
 
 
+def root_of(pid: int) -> int:
+    """What the host calls the root of a process's user namespace: 0 in the host's own. Raises OSError."""
+    with open(f"/proc/{pid}/uid_map") as rows:
+        for row in rows:
+            inside, outside, _ = map(int, row.split())
+            if inside == 0:
+                return outside
+    raise OSError(errno.ESRCH, os.strerror(errno.ESRCH), str(pid))
+
+
 def loopback_up() -> None:
     """netdevice(7): IFF_UP for lo."""
     siocsifflags, iff_up = 0x8914, 1

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from composer.runtime import linux
 from composer.runtime.inroot import closing
+from composer.runtime.users import acting_as
 
 LONGEST_OPTION = 255  # of fsconfig(2), without the final zero
 _LAYERS = ("lowerdir", "upperdir", "workdir")
@@ -55,19 +56,6 @@ class Owner:
             _go(home)
             for descriptor in home:
                 os.close(descriptor)
-
-    @contextmanager
-    def acting(self) -> Iterator[None]:
-        """An overlay writes as whoever mounted it, who must exist in mapped layers. All capabilities stay."""
-        _, permitted, inheritable = linux.capget()
-        os.setegid(self.gid)
-        os.seteuid(self.uid)
-        try:
-            linux.capset(permitted, permitted, inheritable)
-            yield
-        finally:
-            os.seteuid(0)
-            os.setegid(0)
 
 
 def _where() -> tuple[int, int]:
@@ -119,7 +107,9 @@ def _mounted(overlay: Overlay, owner: Owner | None) -> int:
         options += [("upperdir", str(upper)), ("workdir", str(work))]
         held += [base, upper, work]
     os.chdir("/proc/self/fd")
-    with owner.acting() if owner else nullcontext(), closing(linux.fsopen("overlay")) as context:
+    # An overlay writes as whoever mounted it, who must exist in mapped layers.
+    actor = acting_as(owner.uid, owner.gid) if owner else nullcontext()
+    with actor, closing(linux.fsopen("overlay")) as context:
         for key, value in options:
             linux.fsconfig(context, key, value)
         for word in overlay.options:

@@ -6,7 +6,8 @@ No name service, no passwd file: what is inside a container's root is never aske
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from composer.runtime import linux
@@ -17,6 +18,22 @@ def become_root() -> None:
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
+
+
+@contextmanager
+def acting_as(uid: int, gid: int) -> Iterator[None]:
+    """Files made by this thread belong to somebody else; no capability is lost meanwhile.
+
+    In a container's files the host's root has no id, and so could make none.
+    """
+    _, permitted, inheritable = linux.capget()
+    old = linux.set_filesystem_ids(uid, gid)
+    try:
+        linux.capset(permitted, permitted, inheritable)
+        yield
+    finally:
+        linux.set_filesystem_ids(*old)
+        linux.capset(permitted, permitted, inheritable)
 
 
 def own_streams(user: Mapping[str, Any], host_id: Callable[[str, int], int]) -> None:

@@ -18,6 +18,8 @@ import anyio
 from composer.errors import ComposerError, ConflictError, NotFoundError, UsageError
 from composer.network.dns.server import TROUBLES
 from composer.plan.options import Options
+from composer.runtime.namespaces import root_of
+from composer.runtime.users import acting_as
 from composer.supervisor.loop import Operation
 from composer.supervisor.world import Live
 from composer.syscalls import open_in_root
@@ -217,7 +219,9 @@ class Filled(Kind):
                     hint="say with --size how many to take",
                 )
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            file = os.open(FILE, flags, 0o600, dir_fd=folder)
+            first = root_of(live.pid)
+            with acting_as(first, first):
+                file = os.open(FILE, flags, 0o600, dir_fd=folder)
             try:
                 allocate(file, min(size, free) if size else free)
             finally:

@@ -19,7 +19,7 @@ from composer.model.stack import Service, Stack
 from composer.paths import Paths
 from composer.record import boot_id
 from composer.runtime import idmaps
-from composer.runtime.namespaces import new_userns
+from composer.runtime.namespaces import new_userns, root_of
 
 DEFAULT = "host"
 SWITCH = "COMPOSER_USERNS"
@@ -88,7 +88,7 @@ class Userns:
         why = why or self.obstacle or userns.misfit(account, bindings) or self._image(image)
         if why:
             return Chosen(why=why, told=why.endswith(NO_IDMAP))
-        theirs = {(os.readlink(f"/proc/{pid}/ns/user"), first_id(pid)) for pid in partners}
+        theirs = {(os.readlink(f"/proc/{pid}/ns/user"), root_of(pid)) for pid in partners}
         if not theirs:
             return Chosen(lease(self.paths, self.stack))
         (_, first), *others = theirs
@@ -114,13 +114,6 @@ class Userns:
                 if not self._known[device]:
                     return f"{lower}, of its image, {NO_IDMAP}"
         return ""
-
-
-def first_id(pid: int) -> int:
-    """The host's id of root in a process's user namespace; 0 in the host's own."""
-    with open(f"/proc/{pid}/uid_map") as rows:
-        inside, first, size = map(int, rows.readline().split())
-    return first if (inside, size) == (0, IDS) else 0
 
 
 def obstacle(paths: Paths) -> tuple[str, bool]:

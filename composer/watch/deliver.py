@@ -15,7 +15,7 @@ from typing import Final
 
 from composer.api.context import Context
 from composer.api.files import READ, Copier, Place, make_room, reopen
-from composer.api.roots import root_of
+from composer.api.roots import ids_of, root_of
 from composer.disk import read_json
 from composer.errors import ComposerError
 from composer.record import ContainerRow
@@ -38,7 +38,7 @@ class Delivery:
 def deliver(context: Context, row: ContainerRow, copies: Iterable[Copy]) -> Delivery:
     """Make a running container have what this host has. Raises ComposerError when it has just ended."""
     done = Delivery()
-    with root_of(context, row, "/") as root:
+    with root_of(context, row, "/") as root, ids_of(row).acting():
         target = Target(Place(root, "/", row["name"]), owner_in(context, row), done)
         together: dict[str, list[Copy]] = {}
         for copy in sorted(copies, key=lambda copy: copy.target):

@@ -1,0 +1,223 @@
+"""User namespaces: root in a container is nobody on the host, and nothing else changes for its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from composer.supervisor import userns
+from tests.host import Host, Stack
+
+pytestmark = pytest.mark.kernel
+
+SLEEPER = """
+services:
+  web:
+    image: host
+    userns_mode: private
+    command: sleep 1000
+    volumes: [./data:/data, kept:/v]
+volumes: {kept: {}}
+"""
+
+
+def pid(stack: Stack, service: str = "web") -> int:
+    record = json.loads((stack.host.root / "state/stacks" / stack.name / "record.json").read_text())
+    return int(next(row["pid"] for row in record["containers"] if row["service"] == service))
+
+
+def first(stack: Stack, service: str = "web") -> int:
+    return int(Path(f"/proc/{pid(stack, service)}/uid_map").read_text().split()[1])
+
+
+def owners(path: Path) -> tuple[int, int]:
+    status = path.lstat()
+    return status.st_uid, status.st_gid
+
+
+def test_root_is_nobody_on_the_host_and_files_keep_their_owners(host: Host) -> None:
+    stack = host.stack(SLEEPER)
+    (stack.folder / "data").mkdir()
+    stack.ok("up", "-d")
+    status = Path(f"/proc/{pid(stack)}/status").read_text()
+    assert f"Uid:\t{first(stack)}\t" in status
+    assert first(stack) >= userns.FIRST
+    script = "cd /data; touch root; touch www; chown 33:34 www; cp /bin/true /v/su; chmod 4755 /v/su; id -u"
+    assert stack.ok("exec", "-T", "web", "sh", "-ec", script) == "0\n"
+    assert owners(stack.folder / "data/root") == (0, 0)
+    assert owners(stack.folder / "data/www") == (33, 34)
+    (volume,) = (host.root / "state/volumes").glob("*/_data/su")
+    assert owners(volume) == (0, 0)
+    assert volume.stat().st_mode & stat.S_ISUID
+
+
+def test_what_is_the_hosts_stays_the_hosts(host: Host) -> None:
+    stack = host.stack(SLEEPER)
+    stack.ok("up", "-d")
+    assert Path(f"/proc/{pid(stack)}/uid_map").read_text().split() == ["0", str(first(stack)), "65536"]
+    for refused in ("mount -t tmpfs none /mnt", "mknod /dev/mem2 c 1 1", "echo 1 > /proc/sys/kernel/panic"):
+        assert stack("exec", "-T", "web", "sh", "-c", refused).returncode != 0, refused
+
+
+def test_programs_that_change_the_user_do(host: Host) -> None:
+    stack = host.stack(SLEEPER)
+    stack.ok("up", "-d")
+    setup = "cp /usr/bin/id /srv/id && chown 33 /srv/id && chmod 4755 /srv/id"
+    stack.ok("exec", "-T", "web", "sh", "-c", setup)
+    assert "euid=33" in stack.ok("exec", "-T", "-u", "1000:1000", "web", "/srv/id")
+
+
+def test_streams_can_be_opened_again_whoever_runs(host: Host) -> None:
+    stack = host.stack(
+        """
+        services:
+          web:
+            image: host
+            userns_mode: private
+            user: "33"
+            command: sh -c 'echo out > /dev/stdout; echo err > /dev/stderr'
+        """
+    )
+    stack.ok("up", "-d", "--wait")
+    stack.ok("wait", "web")
+    assert set(stack.ok("logs", "--no-log-prefix").split()) == {"out", "err"}
+
+
+SMALL = """
+services:
+  web:
+    image: scratch
+    userns_mode: MODE
+    command: [/bin/busybox, sleep, "1000"]
+    volumes: ["/bin/busybox:/bin/busybox:ro", ./data:/data]
+"""
+
+
+@pytest.mark.parametrize("mode", ["host", "private"])
+def test_cp_and_export_know_owners(host: Host, mode: str) -> None:
+    stack = host.stack(SMALL.replace("MODE", mode))
+    stack.ok("up", "-d")
+    run = ("exec", "-T", "web", "/bin/busybox")
+    script = "cd /bin; ./busybox mkdir -p /srv/d; echo hello > /srv/d/f; ./busybox chown 33:34 /srv/d/f"
+    stack.ok(*run, "sh", "-ec", script)
+    stack.ok("cp", "-a", "web:/srv/d", "kept")
+    assert owners(stack.folder / "kept/f") == (33, 34)
+    stack.ok("cp", "web:/srv/d", "mine")
+    assert owners(stack.folder / "mine/f") == (0, 0)
+    stack.ok("cp", "kept", "web:/data/root")
+    stack.ok("cp", "-a", "kept", "web:/srv/same")
+    listed = stack.ok(*run, "stat", "-c", "%u:%g", "/data/root/f", "/srv/same/f", "/data/root")
+    assert listed.split() == ["0:0", "33:34", "0:0"]
+    assert owners(stack.folder / "data/root/f") == (0, 0)
+    stack.ok("export", "web", "-o", "web.tar")
+    with tarfile.open(stack.folder / "web.tar") as archive:
+        entry = archive.getmember("./srv/d/f")
+        assert (entry.uid, entry.gid) == (33, 34)
+        assert archive.getmember("./srv").uid == 0
+
+
+def test_top_tells_the_users_of_the_container(host: Host) -> None:
+    stack = host.stack(SLEEPER)
+    stack.ok("up", "-d")
+    assert stack.ok("top").splitlines()[1].split()[2] == "root"
+
+
+def test_secrets_and_configs_have_the_owners_they_ask_for(host: Host) -> None:
+    stack = host.stack(
+        """
+        services:
+          web:
+            image: host
+            userns_mode: private
+            command: sleep 1000
+            secrets: [{source: s, uid: "33", gid: "34", mode: 0400}]
+            configs: [c]
+            tmpfs: ["/t:uid=33,mode=700"]
+        secrets: {s: {file: ./s}}
+        configs: {c: {content: hello}}
+        """,
+        files={"s": "hidden"},
+    )
+    stack.ok("up", "-d")
+    listed = stack.ok(
+        *("exec", "-T", "web", "stat", "-c", "%u:%g:%a", "/run/secrets/s", "/c", "/t", "/etc/hosts")
+    )
+    assert listed.split() == ["33:34:400", "0:0:444", "33:0:700", "0:0:644"]
+    assert stack.ok("exec", "-T", "-u", "33", "web", "cat", "/run/secrets/s") == "hidden"
+    assert stack("exec", "-T", "-u", "34", "web", "cat", "/run/secrets/s").returncode != 0
+
+
+def test_who_shares_a_namespace_shares_the_user_namespace(host: Host) -> None:
+    stack = host.stack(
+        """
+        services:
+          web: {image: host, userns_mode: private, command: sleep 1000, ipc: shareable}
+          spy:
+            image: host
+            command: sleep 1000
+            network_mode: service:web
+            pid: service:web
+            ipc: service:web
+            userns_mode: private
+            cap_add: [SYS_PTRACE]
+          alone: {image: host, userns_mode: private, command: sleep 1000}
+        """
+    )
+    stack.ok("up", "-d")
+    spaces = {name: os.readlink(f"/proc/{pid(stack, name)}/ns/user") for name in ("web", "spy", "alone")}
+    assert spaces["web"] == spaces["spy"] != spaces["alone"]
+    assert first(stack, "alone") == first(stack, "web")
+    script = "touch /dev/shm/x /srv/y; cat /proc/1/root/etc/hostname > /dev/null; kill -0 1; id -u"
+    assert stack.ok("exec", "-T", "spy", "sh", "-ec", script) == "0\n"
+    assert stack.ok("exec", "-T", "web", "stat", "-c", "%u", "/dev/shm/x") == "0\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"privileged": True}, "it is privileged"),
+        ({"network_mode": "host"}, "it is on the host's network"),
+        ({"cap_add": ["SYS_TIME"]}, "it has capabilities over the machine"),
+        ({"user": "70000"}, "its user has ids above 65535"),
+        ({"volumes": ["/proc:/p:ro"]}, "/proc, mounted at /p, belongs to the host's own services"),
+    ],
+)
+def test_who_asks_for_the_host_runs_as_with_docker(host: Host, fields: dict[str, Any], why: str) -> None:
+    service = {"image": "host", "command": "sleep 1000", **fields}
+    stack = host.stack(json.dumps({"services": {"web": service}}))
+    environment = {"COMPOSER_USERNS": "private"}
+    stack.ok("up", "-d", env=environment)
+    assert first(stack) == 0
+    (row,) = json.loads(stack.ok("container", "inspect", f"{stack.name}-web-1"))
+    assert row["HostConfig"]["UsernsMode"] == "host"
+    assert row["HostConfig"]["UsernsReason"] == why
+    stack.ok("down", "-t", "0")
+    stack.rewrite(json.dumps({"services": {"web": service | {"userns_mode": "private"}}}))
+    done = stack("up", "-d")
+    assert done.returncode == 1
+    assert why in done.stderr
+
+
+def test_stacks_have_ranges_of_their_own(host: Host) -> None:
+    one, two = host.stack(SLEEPER, "one"), host.stack(SLEEPER, "two")
+    one.ok("up", "-d")
+    two.ok("up", "-d")
+    assert abs(first(one) - first(two)) >= 65536
+    before = first(two)
+    two.ok("restart", "-t", "0")
+    assert first(two) == before
+
+
+def test_ranges_of_stacks_that_are_gone_are_given_again(host: Host) -> None:
+    one, two = host.stack(SLEEPER, "one"), host.stack(SLEEPER, "two")
+    one.ok("up", "-d")
+    before = first(one)
+    one.ok("down", "-t", "0")
+    two.ok("up", "-d")
+    assert first(two) == before
