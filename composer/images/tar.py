@@ -7,6 +7,7 @@ as the kernel has them. Every length that the stream announces is bounded before
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from composer.errors import ImageError
@@ -74,6 +75,10 @@ class Stream:
             yield view
 
     def skip(self, count: int) -> None:
+        if self._at + count <= len(self._chunk):  # nearly always: what pads an entry
+            self._at += count
+            self.position += count
+            return
         for _ in self.pieces(count):
             pass
 
@@ -125,6 +130,7 @@ def members(stream: Stream) -> Iterator[Member]:
         raise ImageError("the archive ends in the middle of an entry")
 
 
+@lru_cache(4096)  # modes, owners and times are the same in entry after entry
 def number(field: bytes) -> int:
     """A numeric field: octal digits, or with the top bit set a big-endian number (GNU). Raises ImageError."""
     if field[0] & 0x80:
