@@ -5,7 +5,7 @@
 Needs root. Every resolver knows a service of three containers and is asked over UDP, from a network
 namespace, by the same client: a process of its own that keeps 1 or 32 questions in flight; a question whose
 answer is late by a second counts as lost. The resolvers take turns, and the median round is shown.
-aardvark-dns is measured where podman put it, Docker where its daemon runs.
+aardvark-dns is measured where podman put it, Docker where an engine of our own can be run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
 import statistics
@@ -25,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+from benchmarks.engine import engine
 from composer.network.dns.server import Resolver
 from composer.network.dns.zone import EndpointName, zone
 from tests.network.dns.places import Place, place
@@ -142,46 +142,25 @@ def aardvark() -> Iterator[Target]:
 # -- Docker --
 
 
-def _docker(*argv: str, data: bytes | None = None) -> str:
-    return (
-        subprocess.run(["docker", *argv], input=data, capture_output=True, check=True).stdout.decode().strip()
-    )
-
-
 @contextmanager
-def docker() -> Iterator[Target]:
-    """Three containers of busybox on a network of their own; the first is asked from."""
-    busybox = shutil.which("busybox") or "/bin/busybox"
-    folder = subprocess.run(
-        ["tar", "-C", "/", "-c", busybox.lstrip("/")], capture_output=True, check=True
-    ).stdout
-    name = f"composer-bench-{os.getpid()}"
-    with ExitStack() as stack:
-        _docker("import", "-", name, data=folder)
-        stack.callback(_docker, "rmi", name)
-        _docker("network", "create", name)
-        stack.callback(_docker, "network", "rm", name)
-        ids = []
-        for _ in ADDRESSES:
-            run = ["run", "-d", "--rm", "--network", name, "--network-alias", "web", name]
-            ids.append(_docker(*run, busybox, "sleep", "3600"))
-            stack.callback(_docker, "rm", "-f", ids[-1])
-        pid = _docker("inspect", "-f", "{{.State.Pid}}", ids[0])
-        where = Place(f"/proc/{pid}/ns/net")
-        stack.callback(where.close)
-        yield Target("Docker", where.enter, "127.0.0.11")
+def docker() -> Iterator[Target | None]:
+    """Three containers on a network of their own; the first is asked from."""
+    with engine() as running:
+        if running is None:
+            yield None
+            return
+        running.run("network", "create", "names")
+        flags = ("--network", "names", "--network-alias", "web")
+        pids = [running.container(*flags) for _ in ADDRESSES]
+        where = Place(f"/proc/{pids[0]}/ns/net")
+        try:
+            yield Target("Docker", where.enter, "127.0.0.11")
+        finally:
+            where.close()
 
 
-def installed() -> list[Callable[[], AbstractContextManager[Target]]]:
-    found: list[Callable[[], AbstractContextManager[Target]]] = [ours]
-    if Path(AARDVARK).exists():
-        found.append(aardvark)
-    if (
-        shutil.which("docker")
-        and not subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
-    ):
-        found.append(docker)
-    return found
+def peers() -> list[Callable[[], AbstractContextManager[Target | None]]]:
+    return [ours, *([aardvark] if Path(AARDVARK).exists() else []), docker]
 
 
 def main() -> None:
@@ -191,8 +170,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    Place().enter()
     with ExitStack() as stack:
-        targets = [stack.enter_context(start()) for start in installed()]
+        targets = [target for start in peers() if (target := stack.enter_context(start()))]
+        print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, {os.uname().release}")
         print(f"{'':14} in flight      q/s    p50 ms   p99 ms   lost")
         for in_flight in (1, 32):
             rounds = [[t.measure(in_flight, options.seconds) for t in targets] for _ in range(options.rounds)]

@@ -12,9 +12,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import json
 import os
+import shutil
 import signal
 import socket
+import statistics
 import sys
 import tempfile
 import time
@@ -23,7 +26,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.engine import engine
+from benchmarks.engine import IMAGE, Engine, engine
+from benchmarks.stacks import Peer, composer
 from composer.model.stack import Attachment, Network
 from composer.network.endpoints import arrange, attach
 from composer.network.lifecycle import ensure_network, remove_networks
@@ -164,26 +168,54 @@ def carrying(site: Site, seconds: float) -> None:
         for what, client, _, target, port in paths:
             one_path(what, client, (target, port), seconds)
     free(relayed)
-    carried_by_docker(site, other, seconds)
-
-
-def carried_by_docker(site: Site, other: Space, seconds: float) -> None:
     with engine() as docker:
         if docker is None:
             print("  (no Docker Engine to compare with)")
-            return
-        pid = docker.container("-p", "8090:80")
-        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        with entered(namespace):
-            listener = socket.create_server(("0.0.0.0", 80))
-        os.close(namespace)
-        with listener, child(lambda: swallow(listener)):
-            for what, client, target in (
-                ("127.0.0.1:port", site.host, "127.0.0.1"),
-                ("[::1]:port", site.host, "::1"),
-                ("another host to port", other, "198.51.100.1"),
-            ):
-                one_path(f"{what}, Docker", client, (target, 8090), seconds)
+        else:
+            carried_by_docker(site, other, docker, seconds)
+        coming_up(site, docker)
+
+
+def coming_up(site: Site, docker: Engine | None) -> None:
+    """Whole commands on stacks that are mostly network."""
+    tools = [composer(site.paths.state.parent / "whole")]
+    if docker is not None and shutil.which("docker-compose"):
+        tools.append(
+            Peer("docker compose", ["docker-compose"], IMAGE, {"DOCKER_HOST": f"unix://{docker.sock}"})
+        )
+    print("whole commands, median seconds of three:")
+    for what, services, own in (("50 services on one network", 50, False), ("20 networks", 20, True)):
+        for tool in tools:
+            folder = site.paths.state.parent / f"up{services}{len(tool.name)}"
+            folder.mkdir()
+            (folder / "compose.yaml").write_text(stack_of(tool.image, services, own_networks=own))
+            took = [(tool.run(folder, ["up", "-d"]), tool.run(folder, ["down", "-t", "0"])) for _ in range(3)]
+            up, down = (statistics.median(each) for each in zip(*took, strict=True))
+            print(f"  {f'{what}, {tool.name}':<44}{up:9.2f} s up {down:9.2f} s down")
+
+
+def stack_of(image: str, count: int, *, own_networks: bool) -> str:
+    command = {"image": image, "command": ["/bin/sleep", "100000"]}
+    names = [f"s{number}" for number in range(count)]
+    if not own_networks:
+        return json.dumps({"services": dict.fromkeys(names, command)})
+    services = {name: {**command, "networks": [name]} for name in names}
+    return json.dumps({"services": services, "networks": dict.fromkeys(names)})
+
+
+def carried_by_docker(site: Site, other: Space, docker: Engine, seconds: float) -> None:
+    pid = docker.container("-p", "8090:80")
+    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    with entered(namespace):
+        listener = socket.create_server(("0.0.0.0", 80))
+    os.close(namespace)
+    with listener, child(lambda: swallow(listener)):
+        for what, client, target in (
+            ("127.0.0.1:port", site.host, "127.0.0.1"),
+            ("[::1]:port", site.host, "::1"),
+            ("another host to port", other, "198.51.100.1"),
+        ):
+            one_path(f"{what}, Docker", client, (target, 8090), seconds)
 
 
 def one_path(what: str, client: Space, to: tuple[str, int], seconds: float) -> None:
@@ -218,6 +250,7 @@ def main(arguments: Iterable[str]) -> None:
     options = parser.parse_args(list(arguments))
     if ctypes.CDLL(None).unshare(0x40000000):
         raise SystemExit("needs root, for network namespaces of its own")
+    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, {os.uname().release}")
     spaces: list[Space] = []
 
     def make() -> Space:

@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from composer.network.dns.server import Resolver
+from composer.network.netlink import NETLINK_NETFILTER, Netlink
+from composer.network.nft import resolver
+from composer.network.nft.apply import make
 
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
@@ -62,12 +65,13 @@ class Place:
         return self.run(lambda: socket.socket(socket.AF_INET, kind))
 
     def resolver_sockets(self) -> tuple[socket.socket, socket.socket]:
-        """What a container hands up: UDP, bound, and TCP, listening."""
+        """What a container hands up: UDP, bound, and TCP, listening; with the rules that lead there."""
         udp, tcp = self.open(socket.SOCK_DGRAM), self.open(socket.SOCK_STREAM)
-        udp.bind(ADDRESS)
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tcp.bind(ADDRESS)
+        for each in (udp, tcp):
+            each.bind((ADDRESS[0], 0))
         tcp.listen()
+        with self.run(lambda: Netlink(protocol=NETLINK_NETFILTER)) as rules:
+            make(rules, resolver.table(udp.getsockname()[1], tcp.getsockname()[1]))
         return udp, tcp
 
     def client(self, kind: socket.SocketKind = socket.SOCK_DGRAM) -> socket.socket:
