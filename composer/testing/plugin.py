@@ -39,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "composer(*files, yaml=None, scope='function', services=(), timeout=60, **stack): "
+        "composer(*files, yaml=None, scope='function', reset=False, services=(), timeout=60, **stack): "
         "the stack of the `stack` fixture; further arguments are those of composer.Stack",
     )
 

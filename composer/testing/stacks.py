@@ -19,10 +19,12 @@ from composer.api.stack import Stack
 from composer.api.stale import sweep
 from composer.errors import ComposerError
 from composer.testing.plugin import SCOPES, STACKS
-from composer.testing.story import story
+from composer.testing.story import story, words
 
+FRESH = "fresh"
+"""The name of the snapshot that `reset` goes back to."""
 UP = ("services", "timeout", "scale", "build", "pull")
-"""Arguments of a mark that are about `up`; `scope` is the fixture's; the rest is Stack's."""
+"""Arguments of a mark that are about `up`; `scope` and `reset` are the fixture's; the rest is Stack's."""
 NODES: Mapping[str, type[pytest.Collector]] = {
     "class": pytest.Class,
     "module": pytest.Module,
@@ -67,8 +69,9 @@ class Stacks:
         services = up.pop("services", ())
         up.setdefault("timeout", float(self.config.getini("composer_timeout")))
         stack = Stack(*files, **told)
+        name = stack.name  # What is wrong with its files is found now.
         if keep:
-            end(lambda: print(f"\nkept: composer -p {stack.name} ps"))
+            end(lambda: print(f"\nkept: composer -p {name} ps"))
         else:
             # Before it is there: what was begun must end, too.
             end(lambda: stack.down(volumes=True, timeout=0))
@@ -87,13 +90,10 @@ class Stacks:
 @contextmanager
 def in_words() -> Iterator[None]:
     """What is wrong with a stack is told without our own frames."""
-    wrong = ""
     try:
         yield
     except ComposerError as error:
-        wrong = f"{error}\nhint: {error.hint}" if error.hint else str(error)
-    if wrong:
-        pytest.fail(wrong, pytrace=False)
+        raise pytest.fail.Exception(words(error), pytrace=False) from None
 
 
 @in_words()
@@ -106,15 +106,21 @@ def marked(request: pytest.FixtureRequest) -> Stack:
     if scope not in SCOPES:
         raise pytest.UsageError(f"{scope!r} is no scope: {', '.join(SCOPES)}")
     files = list(mark.args) if mark else []
+    reset = bool(given.pop("reset", False))
     if not files and "yaml" not in given:
         files = request.config.getini("composer_file") or [nearest(request)]
-    return shared(stacks, request, (files, given, scope))
+    stack = shared(stacks, request, files, given, scope)
+    if reset and FRESH in stack.snapshots:
+        stack.restore(FRESH)
+    elif reset:
+        stack.snapshot(FRESH)
+    return stack
 
 
 def shared(
-    stacks: Stacks, request: pytest.FixtureRequest, wanted: tuple[list[Any], dict[str, Any], str]
+    stacks: Stacks, request: pytest.FixtureRequest, files: Sequence[Any], given: dict[str, Any], scope: str
 ) -> Stack:
-    files, given, scope = wanted
+    """One stack for all tests of a scope that say the same; new for the first of them."""
     given.setdefault("directory", request.path.parent if "yaml" in given and not files else None)
     files = [request.path.parent / file for file in files]
     stacks.new.clear()

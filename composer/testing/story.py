@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from composer.api.stack import Stack
-from composer.errors import ComposerError
+from composer.errors import ComposerError, StackFileError
 
 
 def story(stack: Stack, lines: int) -> str:
@@ -13,6 +13,15 @@ def story(stack: Stack, lines: int) -> str:
     except (ComposerError, OSError) as error:
         return f"nothing can be said about it: {error}"
     return "\n".join(parts) or "it has no containers"
+
+
+def words(error: ComposerError) -> str:
+    """What went wrong, line by line, and what may help."""
+    if isinstance(error, StackFileError):
+        told = [(str(one), one.hint) for one in error.complaints]
+    else:
+        told = [(str(error), error.hint)]
+    return "\n".join(f"{text}\n    {hint}" if hint else text for text, hint in told)
 
 
 def _of(stack: Stack, name: str, state: str, lines: int) -> list[str]:
