@@ -179,10 +179,10 @@ def carrying(site: Site, seconds: float) -> None:
 def coming_up(site: Site, docker: Engine | None) -> None:
     """Whole commands on stacks that are mostly network."""
     tools = [composer(site.paths.state.parent / "whole")]
-    if docker is not None and shutil.which("docker-compose"):
-        tools.append(
-            Peer("docker compose", ["docker-compose"], IMAGE, {"DOCKER_HOST": f"unix://{docker.sock}"})
-        )
+    beside = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    compose = shutil.which("docker-compose", path=beside)
+    if docker is not None and compose:
+        tools.append(Peer("docker compose", [compose], IMAGE, {"DOCKER_HOST": f"unix://{docker.sock}"}))
     print("whole commands, median seconds of three:")
     for what, services, own in (("50 services on one network", 50, False), ("20 networks", 20, True)):
         for tool in tools:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from composer.cli.context import Context
@@ -13,7 +14,7 @@ from composer.cli.render.listing import listing, show
 from composer.cli.volume import complain, pairs
 from composer.errors import ComposerError, ConflictError, UsageError
 from composer.model.digest import to_json
-from composer.model.stack import Attachment, IpamPool, Network
+from composer.model.stack import NOTHING, Attachment, FrozenMap, IpamPool, Network
 from composer.network import registry
 from composer.network.registry import NetworkRecord
 from composer.record import stacks
@@ -31,7 +32,7 @@ VERBS = {
             Flag(
                 "filter",
                 "list",
-                "name=…, driver=…, label=…[=…], dangling=true|false",
+                "name=…, id=…, driver=…, label=…[=…], type=custom|builtin, scope=local, dangling=true|false",
                 "f",
                 metavar="KEY=VALUE",
             ),
@@ -44,6 +45,8 @@ VERBS = {
         "create",
         "Create a network that stacks can use as `external`",
         (
+            Flag("attachable", "bool", "Others may join; here as always"),
+            Flag("aux-address", "list", "An address not to be given (repeatable)", metavar="NAME=IP"),
             Flag("driver", "str", "The driver", "d", default="bridge", choices=DRIVERS),
             Flag("gateway", "list", "The gateway of a subnet (repeatable)", metavar="IP"),
             Flag("internal", "bool", "Without a way outside"),
@@ -110,8 +113,14 @@ def matches(context: Context, record: NetworkRecord, text: str) -> bool:
     match key:
         case "name":
             return value in record.name
+        case "id":
+            return record.id.startswith(value)
         case "driver":
             return value == record.driver
+        case "scope":
+            return value == "local"
+        case "type":
+            return value == "custom"  # nothing here is built in
         case "dangling":
             return (not registry.held(context.paths, record.name)) == (value.lower() in ("true", "1"))
         case "label":
@@ -139,6 +148,8 @@ def as_json(record: NetworkRecord, *, whole: bool) -> dict[str, Any]:
 def run_create(
     context: Context,
     *,
+    attachable: bool,
+    aux_address: list[str],
     driver: str,
     gateway: list[str],
     internal: bool,
@@ -158,7 +169,7 @@ def run_create(
         name=network,
         driver=driver,
         driver_opts=pairs(opt, "--opt"),
-        ipam=ipam(subnet, gateway, ip_range),
+        ipam=ipam(subnet, gateway, ip_range, pairs(aux_address, "--aux-address")),
         internal=internal,
         attachable=True,
         enable_ipv6=ipv6,
@@ -168,20 +179,24 @@ def run_create(
     return 0
 
 
-def ipam(subnets: list[str], gateways: list[str], ranges: list[str]) -> tuple[IpamPool, ...]:
-    """Each gateway and range goes with the subnet it lies in. Raises UsageError."""
+def ipam(
+    subnets: list[str], gateways: list[str], ranges: list[str], kept: Mapping[str, str] = NOTHING
+) -> tuple[IpamPool, ...]:
+    """Each gateway, range and address that is kept goes with the subnet it lies in. Raises UsageError."""
     found = []
     try:
         for text in subnets:
             subnet = ipaddress.ip_network(text, strict=False)
             gateway = next((ip for ip in gateways if ipaddress.ip_address(ip) in subnet), "")
             part = next((r for r in ranges if ipaddress.ip_network(r, strict=False)[0] in subnet), "")
-            found.append(IpamPool(subnet=text, gateway=gateway, ip_range=part))
+            aux = {name: ip for name, ip in kept.items() if ipaddress.ip_address(ip) in subnet}
+            found.append(IpamPool(subnet=text, gateway=gateway, ip_range=part, aux_addresses=FrozenMap(aux)))
     except ValueError as error:
         raise UsageError(str(error)) from error
     for flag, given, taken in (
         ("--gateway", gateways, [pool.gateway for pool in found]),
         ("--ip-range", ranges, [pool.ip_range for pool in found]),
+        ("--aux-address", kept.values(), [ip for pool in found for ip in pool.aux_addresses.values()]),
     ):
         if lost := [text for text in given if text not in taken]:
             raise UsageError(f"{flag} {lost[0]} lies in no --subnet")

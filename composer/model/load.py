@@ -12,6 +12,7 @@ from typing import Any
 
 from composer.errors import Complaint, Place, StackFileError
 from composer.model import advise, check, env_files, fields, interpolate, normalise, output, profiles, reader
+from composer.model.builtin import without_builtin
 from composer.model.dotenv import parse
 from composer.model.kinds import OMIT, Misfit, nearest, raw
 from composer.model.paths import Base
@@ -86,7 +87,7 @@ def load(request: Request, files: Files, stdin: bytes | None = None) -> Loaded:
 
 
 def stack_of(request: Request, resolved: Resolved) -> Stack:
-    return typed(
+    made = typed(
         resolved.config,
         working_dir=request.project_directory,
         files=request.files,
@@ -96,6 +97,7 @@ def stack_of(request: Request, resolved: Resolved) -> Stack:
 
 
 def resolve(request: Request, files: Files, stdin: bytes | None = None) -> Resolved:
+    return without_builtin(made)
     """The files as one tree. StackFileError: with every complaint that one pass can find."""
     switches = Switches(
         interpolate=not request.no_interpolate,
