@@ -92,7 +92,9 @@ class Builder:
             if self.worked:
                 self.cache.sync()
         if self.worked:
-            self.cache.trim()
+            from composer.build.forget import largest, trim
+
+            trim(self.cache, most=largest(self.environment))
         return {name: job.done for name, job in jobs.items()}
 
     def advance(self, job: Job) -> None:

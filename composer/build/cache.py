@@ -2,10 +2,12 @@
 
     layers/<id>/fs      the upper directory of an overlay: what a step changed
     layers/<id>/facts   what was learnt of it: its archive's descriptor, per SOURCE_DATE_EPOCH
+    layers/<id>/size    its bytes on the disk, when somebody has asked
     steps/<key>         {"layer": id or "", "created": time, "boot", "at"}; "" is a step that changed nothing
     synced/<boot>       when everything written since that start of the machine was last known to be on disk
     notes/<key>         small facts that took time to find out: digests, downloads, finished images
     mounts/<key>        the directories of RUN --mount=type=cache
+    fetched/<key>       downloads, unpacked contexts, repositories
     work/<id>           of a running build, locked by it; without the lock a later build clears it away
 
 Every record appears whole, by rename. A layer is never changed, so a build may stack it while others read it.
@@ -30,9 +32,6 @@ from typing import Any
 from composer.disk import locked, read_json, write_json
 from composer.paths import Paths
 from composer.value import Value
-
-UNUSED = 14 * 24 * 3600
-"""Seconds after which a step that no build came across is forgotten."""
 
 
 def key_of(*parts: Any) -> str:
@@ -125,6 +124,14 @@ class Cache:
     def mount(self, identity: str) -> Path:
         return self.root / "mounts" / key_of(identity)
 
+    def fetched(self, identity: str) -> Path:
+        return self.root / "fetched" / key_of(identity)
+
+    def used(self, path: Path) -> None:
+        """Remember the time of use as the time of access; others see the time of change."""
+        status = path.stat()
+        os.utime(path, ns=(time.time_ns(), status.st_mtime_ns))
+
     # Work in progress
 
     @contextmanager
@@ -160,32 +167,6 @@ class Cache:
                 continue
             finally:
                 os.close(lock)
-
-    def trim(self, *, unused: float = UNUSED) -> None:
-        """Forget steps and notes that were not used for so many seconds, and layers that no step leads to.
-
-        Not while something is built.
-        """
-        lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._trim(time.time() - unused)
-        except BlockingIOError:
-            return
-        finally:
-            os.close(lock)
-
-    def _trim(self, before: float) -> None:
-        for kind in ("steps", "notes"):
-            for path in (self.root / kind).iterdir():
-                if path.stat().st_mtime < before:
-                    path.unlink()
-        for path in (self.root / "work").glob("*.lock"):
-            path.unlink()
-        wanted = {(_read(path) or {}).get("layer") for path in (self.root / "steps").iterdir()}
-        for path in (self.root / "layers").iterdir():
-            if path.name not in wanted:
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def _read(path: Path) -> Any | None:

@@ -16,7 +16,7 @@ from posixpath import basename
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from composer.build.cache import Cache, key_of
+from composer.build.cache import Cache
 from composer.errors import ImageError
 from composer.offline import refuse
 
@@ -123,7 +123,10 @@ class Fetcher:
         return Fetched(path, name, identity)
 
     def _place(self, identity: str) -> Path:
-        return self.cache.root / "fetched" / key_of(identity)
+        path = self.cache.fetched(identity)
+        if path.exists():
+            self.cache.used(path)
+        return path
 
     # Archives as contexts
 

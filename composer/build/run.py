@@ -233,6 +233,7 @@ class Furniture:
                 path.chmod(0o755 if mount.mode is None else mount.mode)
                 os.chown(path, mount.uid, mount.gid)
                 self._seed(mount, path)
+        cache.used(path)
         yield _bound(self._target(mount), str(path), "ro" if mount.read_only else "rw")
 
     def _own(self, path: Path) -> bool:

@@ -68,7 +68,7 @@ VERBS = {
             Flag("all", "bool", "All images that no container uses", "a"),
             FORCE,
             Flag(
-                "keep-storage",
+                "keep-size",
                 "str",
                 "Remove the longest unused until no more than this is left",
                 metavar="SIZE",
@@ -236,7 +236,7 @@ def run_history(context: Context, *, no_trunc: bool, format: str, image: str) ->
     return 0
 
 
-def run_prune(context: Context, *, all: bool, force: bool, keep_storage: str) -> int:
+def run_prune(context: Context, *, all: bool, force: bool, keep_size: str) -> int:
     from composer.cli.ask import sure
     from composer.model.units import size
 
@@ -244,9 +244,9 @@ def run_prune(context: Context, *, all: bool, force: bool, keep_storage: str) ->
     if not sure(f"This removes {what}.", force):
         return 1
     try:
-        keep = size(keep_storage) if keep_storage else None
+        keep = size(keep_size) if keep_size else None
     except ValueError as error:
-        raise UsageError(f"--keep-storage: {error}") from error
+        raise UsageError(f"--keep-size: {error}") from error
     swept = Store(context.paths).prune(all_=all, keep_size=keep, in_use=used_images(context))
     if swept.deleted:
         print("Deleted Images:", *(f"deleted: {digest}" for digest in swept.deleted), "", sep="\n")

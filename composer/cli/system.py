@@ -33,7 +33,7 @@ VERBS = {
         "prune",
         "Remove what nobody uses: images without a name, networks",
         (
-            Flag("all", "bool", "All images that no container uses", "a"),
+            Flag("all", "bool", "All images that no container uses, and the build cache", "a"),
             Flag("force", "bool", "Do not ask", "f"),
             Flag("volumes", "bool", "Also anonymous volumes"),
         ),
@@ -92,7 +92,8 @@ WantedBy=multi-user.target
 
 
 def run_df(context: Context, *, format: str) -> int:
-    show(listing([images(context), containers(context), volumes(context)], COLUMNS, format))
+    rows = [images(context), containers(context), volumes(context), build_cache(context)]
+    show(listing(rows, COLUMNS, format))
     return 0
 
 
@@ -144,6 +145,15 @@ def volumes(context: Context) -> dict[str, str]:
     return row("Local Volumes", len(sizes), active, sum(sizes.values()), idle)
 
 
+def build_cache(context: Context) -> dict[str, str]:
+    from composer.build import forget
+    from composer.build.cache import Cache
+
+    found = list(forget.items(Cache(context.paths).root))
+    total = sum(item.size for item in found)
+    return row("Build Cache", len(found), 0, total, total)
+
+
 def run_info(context: Context, *, format: str) -> int:
     facts = gathered(context)
     if format == "json":
@@ -185,12 +195,19 @@ def run_prune(context: Context, *, all: bool, force: bool, volumes: bool) -> int
 
     parts = ["images that no container uses" if all else "images without a name", "networks that nobody uses"]
     parts += ["anonymous volumes that no container uses"] if volumes else []
+    parts += ["all of the build cache"] if all else []
     if not sure(f"This removes {', '.join(parts)}.", force):
         return 1
     network.run_prune(context, force=True)
     if volumes:
         volume.run_prune(context, all=False, force=True)
-    return image.run_prune(context, all=all, force=True, keep_storage="")
+    if all:
+        from composer.build import forget
+        from composer.build.cache import Cache
+
+        freed = forget.trim(Cache(context.paths), unused=0)
+        print(f"Build cache: {decimal(freed)}")
+    return image.run_prune(context, all=all, force=True, keep_size="")
 
 
 def run_enable(context: Context, *, stack: str, **flags: bool) -> int:

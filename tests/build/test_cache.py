@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -14,7 +15,8 @@ import pytest
 
 from composer.build.cache import Cache
 from composer.build.faults import DockerfileError
-from composer.errors import ImageError
+from composer.build.forget import LARGEST, VARIABLE, largest, size, trim
+from composer.errors import ImageError, UsageError
 from tests.build.conftest import BASE, Yard, rootfs
 
 pytestmark = pytest.mark.kernel
@@ -130,19 +132,50 @@ def test_trim_forgets_what_was_not_used(yard: Yard) -> None:
     yard.build(FROM + "RUN touch /x\n")
     cache = Cache(yard.paths)
     layers = cache.root / "layers"
-    cache.trim()
+    trim(cache)
     assert any(layers.iterdir())
-    cache.trim(unused=-10)
+    trim(cache, unused=-10)
     assert not any(layers.iterdir())
     built = yard.build()
     assert len(built.done) == 1 and built.has("/x")
+
+
+def test_the_longest_unused_goes_when_it_does_not_fit(yard: Yard) -> None:
+    """A step, a cache mount: each as long as there is room."""
+    big = "cat /bin/busybox >"
+    yard.build(FROM + f"RUN {big}/one\nRUN {big}/two\nRUN --mount=type=cache,target=/c {big}/c/x\n")
+    cache = Cache(yard.paths)
+    before = size(cache)
+    assert before > 900_000
+    long_ago = time.time() - 1000
+    first = next(path for path in (cache.root / "steps").iterdir() if has(cache, path, "one"))
+    os.utime(first, (long_ago, long_ago))
+    assert trim(cache, most=before - 1) > 300_000
+    assert size(cache) < before - 300_000
+    assert not first.exists()
+    again = yard.build()
+    assert len(again.done) == 1 and again.has("/one") and again.has("/two")
+    trim(cache, most=0)
+    assert size(cache) == 0 and not any(path.is_dir() for path in (cache.root / "mounts").iterdir())
+
+
+def has(cache: Cache, step: Path, name: str) -> bool:
+    layer = json.loads(step.read_text())["layer"]
+    return bool(layer) and (cache.directory(layer) / name).exists()
+
+
+def test_the_bound_is_one_variable() -> None:
+    assert largest({}) == LARGEST
+    assert largest({VARIABLE: "2g"}) == 2 << 30
+    with pytest.raises(UsageError, match=VARIABLE):
+        largest({VARIABLE: "much"})
 
 
 def test_nothing_is_trimmed_during_a_build(yard: Yard) -> None:
     yard.build(FROM + "RUN touch /x\n")
     cache = Cache(yard.paths)
     with cache.building():
-        cache.trim(unused=-10)
+        trim(cache, unused=-10)
     assert yard.build().done == []
 
 
