@@ -142,10 +142,13 @@ class Killed(Kind):
     """Down until it is over."""
 
     async def do(self) -> None:
-        for live in self.running():
+        lives = self.running()
+        for live in lives:
             live.change(stopped=True)
             self.fault["state"].setdefault("services", []).append(live.plan.slot.service)
             await self.core.inside.signal(live, signal.SIGKILL)
+        while any(live.plan.alive for live in lives):
+            await self.core.pulse()
 
     async def undo(self) -> None:
         services = tuple(sorted(set(self.fault["state"].get("services") or ())))

@@ -92,6 +92,7 @@ class Injection:
             raise
         self.write()
         self.settle()
+        await self.core.settle()
         if fault["until"]:
             self.core.tasks.start_soon(self.expire, fault)
 
@@ -111,6 +112,7 @@ class Injection:
             self.core.notice(f"{fault['kind']} could not be undone: {error}")
         self.settle()
         self.write()
+        await self.core.settle()
         self.over.pop(number).set()
 
     async def clear(self, request: Request) -> dict[str, Any]:

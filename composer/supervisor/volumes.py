@@ -55,7 +55,8 @@ class Volumes:
                 folder = f"{self.store.folder(name)}/"
                 if not any(source.startswith(folder) for source in used):
                     self.store.hide(name)
-        if forget and (kept := self.store.snapshots.list(stack)):
+        kept = self.store.snapshots.list(stack) if forget else []
+        if kept or self.store.snapshots.every():
             self.store.forget(stack, [each["name"] for each in kept])
 
     def path(self, name: str, mount: Mount, image: Image) -> str:

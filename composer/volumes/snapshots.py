@@ -111,7 +111,7 @@ class SnapshotStore:
     def sweep(self) -> None:
         """Set aside the layers that nobody lies on. `empty` deletes them, and takes its time."""
         used = {token for snapshot in self.list() for token in tokens(snapshot)}
-        folders = (*self.paths.volumes.glob("*/"), *self.paths.stacks_state.glob("*/containers/*/"))
+        folders = (*self.paths.volumes.glob("[!.]*/"), *self.paths.stacks_state.glob("*/containers/*/"))
         layers.sweep(self.pool, used | layers.referenced(folders))
 
     def empty(self) -> None:
