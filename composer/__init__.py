@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from composer.api.aio import AsyncService as AsyncService
     from composer.api.aio import AsyncStack as AsyncStack
     from composer.api.container import Container as Container
+    from composer.api.container import Reached as Reached
     from composer.api.process import ExecError as ExecError
     from composer.api.process import ExecResult as ExecResult
     from composer.api.service import Service as Service
@@ -27,6 +28,7 @@ _HOMES = {
     "Container": "container",
     "ExecError": "process",
     "ExecResult": "process",
+    "Reached": "container",
     "Service": "service",
     "Stack": "stack",
 }

@@ -21,7 +21,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from composer.api.client import Heard
-from composer.api.container import Container
+from composer.api.container import Container, Reached
 from composer.api.events import Event, EventStream
 from composer.api.patience import STOP
 from composer.api.process import ExecResult
@@ -223,6 +223,9 @@ class AsyncStack:
 
     def full_disk(self, service: str, path: str, *, size: int = 0) -> AsyncFault:
         return AsyncFault(self.blocking.full_disk(service, path, size=size))
+
+    async def reached(self) -> Reached:
+        return await in_thread(self.blocking.reached)
 
     async def events(self, *services: str) -> AsyncEventStream:
         return AsyncEventStream(await in_thread(self.blocking.events, *services))

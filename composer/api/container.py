@@ -46,6 +46,21 @@ class Container(Value):
         return f"{self.name}: {told}"
 
 
+class Reached(Value):
+    """What containers of a stack reached for outside of it, whether they got there or not."""
+
+    names: tuple[tuple[str, str], ...] = ()
+    """Container, and name that it asked its resolver for."""
+    addresses: tuple[tuple[str, str, str], ...] = ()
+    """Container, address, and port/protocol. Networks that are internal have no way out to see these on."""
+
+    def __bool__(self) -> bool:
+        return bool(self.names or self.addresses)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{one[0]}: {' '.join(one[1:])}" for one in (*self.names, *self.addresses))
+
+
 def container_of(row: ContainerRow) -> Container:
     return Container(
         name=row["name"],

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 from composer.api import copy, isolate, wish
 from composer.api.client import Heard, Supervisor
-from composer.api.container import Container, container_of
+from composer.api.container import Container, Reached, container_of
 from composer.api.context import Context
 from composer.api.events import EventStream
 from composer.api.service import Service
@@ -273,6 +273,14 @@ class Stack(Trials):
 
         source = Source(str(self.context.stack_paths.log(container)))
         return b"".join(read([source], tail=tail)).decode(errors="replace")
+
+    def reached(self) -> Reached:
+        """What containers reached for outside of the stack: names, and addresses with ports.
+
+        Raises ComposerError when nothing runs: the supervisor knows.
+        """
+        told = self.call("reached")
+        return Reached(*(tuple(map(tuple, told[kind])) for kind in ("names", "addresses")))
 
     def events(self, *services: str) -> EventStream:
         """What happens from now on; to be closed, as by `with`. Raises ComposerError when nothing runs."""

@@ -54,6 +54,7 @@ VERBS: Table = {
         top="Show the processes of containers",
         port="Show where a port is published",
         events="Show what happens to containers",
+        reached="Show names and addresses outside of the stack that containers reached for",
         graph="Draw dependencies and networks",
         ls="List stacks",
         images="List images of containers",

@@ -56,9 +56,15 @@ def publish(
     networks = list(networks)
     bridges = [_bridge(record) for record in networks if record.driver == "bridge"]
     apart = neighbours.let_through(socket, stack_name, _names(networks))
-    apply.replace(socket, rules.table(stack_name, bridges, ports, apart))
+    apply.replace(socket, rules.table(stack_name, bridges, ports, apart, contacts(socket, stack_name)))
     apply.ensure(socket, spoof.table(stack_name))
     _forget_udp(socket, before, ports)
+
+
+def contacts(socket: Netlink, stack_name: str) -> set[rules.Contact]:
+    """What containers began to talk to outside of their bridges, as (from, to, protocol, port)."""
+    name = rules.table_name(stack_name)
+    return {contact for each in rules.REACHED.values() for contact in apply.elements(socket, name, each)}
 
 
 def _forget_udp(socket: Netlink, before: set[int], ports: Iterable[PublishedPort]) -> None:

@@ -22,6 +22,7 @@ from composer.errors import ComposerError
 from composer.model.digest import from_json, to_json
 from composer.model.stack import Attachment, Network, Service, Stack
 from composer.network import endpoints, registry
+from composer.network.dns.message import decode_name
 from composer.network.dns.resolvconf import upstreams
 from composer.network.dns.server import Resolver
 from composer.network.dns.zone import Zone, zone
@@ -33,6 +34,7 @@ from composer.network.nft.apply import make
 from composer.network.nft.neighbours import chains, goes_around
 from composer.network.nft.rules import PublishedPort
 from composer.network.options import without_effect
+from composer.network.publish import contacts
 from composer.network.registry import Lease, LeaseRequest, NetworkRecord
 from composer.paths import Paths
 from composer.plan.observed import NetworkState
@@ -244,6 +246,30 @@ class Net:
         for held in self.ports.of(live):
             if held.number == 0:
                 yield PublishedPort(held.host_ip, held.port, held.protocol, held.target, ipv4, ipv6)
+
+    def reached(self) -> dict[str, list[list[str]]]:
+        """Names of elsewhere that containers asked for, and addresses outside of their bridges that they
+        began to talk to: [container, name] and [container, address, port/protocol].
+        """
+        lives = list(self.world.containers.values())
+        by_id = {live.plan.id: live.name for live in lives}
+        by_address = {
+            address.partition("/")[0]: live.name
+            for live in lives
+            for row in live.networks.values()
+            for address in row["addresses"]
+        }
+        asked = {
+            (by_id.get(asker, asker[:12]), decode_name(name))
+            for asker, names in self.resolver.outside.items()
+            for name in names
+        }
+        talked = {
+            (by_address.get(str(source), str(source)), str(address), f"{port}/{protocol}")
+            for source, address, protocol, port in contacts(self.rules.socket, self.stack)
+            if str(address) not in by_address
+        }
+        return {"names": [list(one) for one in sorted(asked)], "addresses": [list(t) for t in sorted(talked)]}
 
     def put_back(self, wake: Callable[[], None]) -> None:
         """Somebody took the rules away, or a part."""

@@ -60,6 +60,7 @@ class Ops:
             "fault": self.fault,
             "clear": self.clear,
             "settle": self.settle,
+            "reached": self.reached,
             "quit": self.quit,
         }
 
@@ -361,6 +362,9 @@ class Ops:
         await core.settle()
         answer["notices"], core.notices = core.notices, []
         return answer
+
+    async def reached(self, request: Request) -> dict[str, Any]:
+        return self.core.net.reached()
 
     async def settle(self, request: Request) -> dict[str, Any]:
         await self.core.settle()

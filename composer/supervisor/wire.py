@@ -31,6 +31,8 @@ frames with `progress` or `event`, and in the end one with `ok` or `error`:
     snapshot  keeps the point `name` of `services` (none: all), or with `restore` goes back to that of
               `stack`: what runs is stopped (`grace` in ns) or killed, and started again; with `wait` until
               it is ready. {failures, notices, services, volumes, containers}
+    reached   {names: [[container, name]], addresses: [[container, address, port/protocol]]} outside of the
+              stack that containers asked for, or began to talk to
     settle    answers when the record on disk has all that is known
     fault     disturbs the stack: `kind`, `targets`, `settings` (see `injected`), for `lasts` ns. Event
               {fault}; answers when it is over, which it is with the connection; with `detach` at once

@@ -9,7 +9,10 @@ from composer.errors import ComposerError, StackFileError
 def story(stack: Stack, lines: int) -> str:
     """Never raises: a report must not hide the failure that it is about."""
     try:
-        parts = [part for one in stack.containers() for part in _of(stack, one.name, str(one), lines)]
+        there = stack.containers()
+        parts = [part for one in there for part in _of(stack, one.name, str(one), lines)]
+        if any(one.running for one in there) and (reached := stack.reached()):
+            parts += ["reached for, outside of the stack:", *(f"    {x}" for x in str(reached).splitlines())]
     except (ComposerError, OSError) as error:
         return f"nothing can be said about it: {error}"
     return "\n".join(parts) or "it has no containers"

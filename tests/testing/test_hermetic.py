@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
 
 import pytest
@@ -55,6 +56,25 @@ def test_internal_networks_lead_nowhere_and_ports_are_reached(here: Host) -> Non
             "python3", "-c", "import socket; socket.create_connection(('192.0.2.1', 9))"
         )
         assert "Network is unreachable" in tried.stderr
+
+
+def test_what_was_reached_for_is_known(here: Host) -> None:
+    """Names that are none of the stack's, and addresses outside, over changes of the rules."""
+    tried = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'', ('192.0.2.1', 4242))"
+    services = {"one": WEB, "two": {**WEB, "ports": ["80"]}}
+    with Stack(yaml={"services": services}, name=here.mark) as stack:
+        one = stack["one"]
+        assert not stack.reached()
+        one.exec("getent", "hosts", "two", check=True)  # one of ours
+        one.exec("getent", "hosts", "nowhere.invalid")
+        one.exec("python3", "-c", tried, check=True)
+        stack["two"].restart()
+        reached = stack.reached()
+        assert (one.container.name, "nowhere.invalid") in reached.names
+        assert reached.addresses == ((one.container.name, "192.0.2.1", "4242/udp"),)
+        shown = here.composer("-p", here.mark, "reached").stdout
+        assert "192.0.2.1" in shown and "nowhere.invalid" in shown
+        assert json.loads(here.composer("-p", here.mark, "reached", "--format", "json").stdout)["addresses"]
 
 
 TRY = "import socket; socket.create_connection(('127.0.0.1', 80))"

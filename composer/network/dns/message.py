@@ -105,6 +105,17 @@ def encode_name(name: str) -> bytes:
     return wire
 
 
+def decode_name(wire: bytes) -> str:
+    """The inverse of `encode_name`, with odd octets escaped as in RFC 4343."""
+    labels, at = [], 0
+    while wire[at]:
+        label = wire[at + 1 : at + 1 + wire[at]]
+        plain = (chr(c) if 0x21 <= c < 0x7F and c not in b'".;\\' else f"\\{c:03}" for c in label)
+        labels.append("".join(plain))
+        at += 1 + wire[at]
+    return ".".join(labels) or "."
+
+
 def reverse_name(address: str) -> bytes:
     """The name below in-addr.arpa or ip6.arpa that stands for an address, in wire form. Raises ValueError."""
     if ":" in address:

@@ -40,6 +40,8 @@ MAX_HOT = 4096
 """Weight of ready answers a view keeps: one each, and one more for every eight records."""
 MAX_HOT_QUESTION = 300
 """Octets of the longest question with a ready answer: the longest name, and EDNS without options."""
+MAX_OUTSIDE = 1000
+"""Names of elsewhere that are remembered of one asker."""
 MAX_FORWARDED = 100
 """Questions of one asker that may wait for upstreams at once; one more fails."""
 MAX_CONNECTIONS = 32
@@ -94,6 +96,7 @@ class _Asker:
         self.upstreams: tuple[str, ...] | None = None
         self.view = _View(Zone, (), {})
         self.trouble = ""
+        self.outside: set[bytes] = set()
         self.forwarded: set[asyncio.Task[None]] = set()
         self.connections: set[asyncio.Task[None]] = set()
 
@@ -110,6 +113,8 @@ class Resolver:
         self._askers: dict[str, _Asker] = {}
         self._views: dict[tuple[tuple[str, ...], frozenset[tuple[bytes, bytes]]], _View] = {}
         self._closed = asyncio.Event()
+        self.outside: dict[str, set[bytes]] = {}
+        """Names that are none of ours, in wire form, by asker; so many of each as MAX_OUTSIDE says."""
 
     def add(
         self,
@@ -132,6 +137,7 @@ class Resolver:
         udp.setblocking(False)
         tcp.setblocking(False)
         one = self._askers[asker] = _Asker(udp, tcp)
+        one.outside = self.outside.setdefault(asker, set())
         self.change(asker, networks=networks, upstreams=upstreams, links=links)
         self._loop.add_reader(udp, self._on_udp, one)
         self._loop.add_reader(tcp, self._on_tcp, one)
@@ -305,6 +311,8 @@ class Resolver:
 
     def _at_hand(self, one: _Asker, query: Query, limit: int) -> bytes | None:
         """The answer for a name that is none of ours, if nobody needs to be asked."""
+        if len(one.outside) < MAX_OUTSIDE:
+            one.outside.add(query.name)
         upstreams = self._upstreams if one.upstreams is None else one.upstreams
         if not upstreams:
             return answer(query, NXDOMAIN)

@@ -55,20 +55,33 @@ def delete(socket: Netlink, name: str, family: str = "inet") -> None:
 
 def numbers(socket: Netlink, table: str, name: str) -> set[int]:
     """The elements of a set of ports; none when there is no such set."""
+    return {int.from_bytes(key, "big") for key in _elements(socket, table, name)}
+
+
+def elements(socket: Netlink, table: str, this: Set) -> Iterator[tuple[str | int, ...]]:
+    """What is in the kernel's set of this name and type; of other protocols than ours nothing."""
+    for key in _elements(socket, table, this.name):
+        try:
+            yield expr.fields(this.key, key)
+        except ValueError:
+            continue
+
+
+def _elements(socket: Netlink, table: str, name: str) -> list[bytes]:
     try:
-        answers = socket.dump(*Name("inet", table).list_elements(name), "listing published ports")
+        answers = socket.dump(*Name("inet", table).list_elements(name), "listing a set")
     except NetlinkError as error:
         if error.errno != errno.ENOENT:
             raise
-        return set()
-    return {int.from_bytes(key, "big") for answer in answers for key in keys(answer)}
+        return []
+    return [key for answer in answers for key in keys(answer)]
 
 
 def _messages(table: Table) -> Iterator[Message]:
     name = Name(table.family, table.name)
     yield name.add()
     for number, each in enumerate(table.sets, 1):
-        yield name.add_set(each.name, number, each.key, each.data)
+        yield name.add_set(each.name, number, each.key, each.data, each.size)
         yield from name.add_elements(each.name, _encoded(each))
     for chain in table.chains:
         yield name.add_chain(chain.name, chain.type, chain.hook, chain.priority)

@@ -139,6 +139,11 @@ def lookup(name: str, *, to: int | None = None, inverted: bool = False) -> bytes
     return _expression("lookup", *parts, *([be32(5, 1)] if inverted else []))
 
 
+def remember(name: str) -> bytes:
+    """Put what the registers from 0 on hold into a dynamic set."""
+    return _expression("dynset", string(1, name), be32(3, 0), be32(4, register(0)))
+
+
 def verdict(code: int) -> bytes:
     return _expression("immediate", be32(1, 0), nested(2, nested(_VERDICT, be32(1, code))))
 
@@ -198,6 +203,32 @@ def encode(kind: str, value: str | int) -> bytes:
             return int(value).to_bytes(2, "big")
         case _:
             return str(value).encode().ljust(16, b"\0")
+
+
+def decode(kind: str, value: bytes) -> str | int:
+    """The inverse of `encode` for addresses, protocols and ports. Raises ValueError for another protocol."""
+    match kind:
+        case "ipv4_addr":
+            return socket.inet_ntoa(value)
+        case "ipv6_addr":
+            return socket.inet_ntop(socket.AF_INET6, value)
+        case "inet_proto":
+            names = [name for name, number in PROTOCOLS.items() if number == value[0]]
+            if not names:
+                raise ValueError(f"protocol {value[0]}")
+            return names[0]
+        case _:
+            return int.from_bytes(value, "big")
+
+
+def fields(kinds: tuple[str, ...], data: bytes) -> tuple[str | int, ...]:
+    """The inverse of `key` for a concatenation."""
+    found, at = [], 0
+    for kind in kinds:
+        size = TYPES[kind][1]
+        found.append(decode(kind, data[at : at + size]))
+        at += (size + 3) & ~3
+    return tuple(found)
 
 
 def key(kinds: tuple[str, ...], values: tuple[str | int, ...]) -> bytes:

@@ -26,7 +26,7 @@ HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 
 _SUBSYSTEM = 10 << 8
 _NEW_TABLE, _GET_TABLE, _DELETE_TABLE, _NEW_CHAIN, _GET_CHAIN = 0, 1, 2, 3, 4
 _NEW_RULE, _GET_RULE, _DELETE_RULE, _NEW_SET, _NEW_ELEMENT, _GET_ELEMENT = 6, 7, 8, 9, 12, 13
-_MAP = 0x8
+_MAP, _DYNAMIC = 0x8, 0x20
 _MOST = 400
 """Elements per message: their list is one attribute, whose size is a 16-bit number."""
 
@@ -64,10 +64,17 @@ class Name(NamedTuple):
         what = f"deleting a rule of {self.table} {chain}"
         return self._message(_DELETE_RULE, what, string(2, chain), be64(3, handle), flags=0)
 
-    def add_set(self, name: str, number: int, kinds: tuple[str, ...], data: tuple[str, ...]) -> Message:
-        """A set, or with `data` a map. `number` is unlike for each set of a transaction."""
+    def add_set(
+        self, name: str, number: int, kinds: tuple[str, ...], data: tuple[str, ...], most: int = 0
+    ) -> Message:
+        """A set, or with `data` a map, or with `most` one that rules fill up to so many elements. `number` is
+        unlike for each set of a transaction.
+        """
         kind, size = _type(kinds)
-        parts = [string(2, name), be32(3, _MAP if data else 0), be32(4, kind), be32(5, size)]
+        flags = (_MAP if data else 0) | (_DYNAMIC if most else 0)
+        parts = [string(2, name), be32(3, flags), be32(4, kind), be32(5, size)]
+        if most:
+            parts.append(nested(9, be32(1, most)))
         if data:
             kind, size = _type(data)
             parts += [be32(6, kind), be32(7, size)]

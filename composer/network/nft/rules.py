@@ -22,6 +22,18 @@ UDP_PORTS = "udp_ports"
 """A set that no rule uses: it says which UDP ports a table publishes, to whoever replaces the table."""
 
 
+_ENDS = {version: (f"ipv{version}_addr",) * 2 for version in (4, 6)}
+REACHED = {
+    version: Set(f"reached{version}", (*ends, "inet_proto", "inet_service"), (), (), 4096)
+    for version, ends in _ENDS.items()
+}
+"""What containers began to talk to outside of their bridges: from, to, protocol and port. Who replaces the
+table takes what is in them along.
+"""
+
+Contact = tuple[str | int, ...]
+
+
 class PublishedPort(Value):
     """`host_ip` "" is every address, IPv4 and IPv6. `ipv4` and `ipv6` are the container's; "" where it has
     none.
@@ -69,6 +81,11 @@ _NEIGHBOURS: Part = (
     "icmpv6 type 135-136",
     expr.l4proto() + expr.compare(b"\x3a") + expr.payload(2, 0, 1) + expr.within(b"\x87", b"\x88"),
 )
+_NEW: Part = (
+    "ct state new",
+    expr.ct(0) + expr.mask(expr.host32(8)) + expr.compare(expr.host32(0), equal=False),
+)
+_WITH_PORTS: Part = ("meta l4proto 6-17", expr.l4proto() + expr.within(b"\x06", b"\x11"))
 _NOT_TO_OURS: Part = (
     f"oifgroup != {BRIDGE_GROUP}",
     expr.oifgroup() + expr.compare(expr.host32(BRIDGE_GROUP), equal=False),
@@ -104,6 +121,18 @@ def _translate(version: int, name: str, *, by_address: bool) -> Part:
     return f"{only}dnat {ip} to {text} map @{name}", (_V4 if version == 4 else _V6) + code
 
 
+def _remember(version: int) -> Part:
+    """Both addresses, protocol and port."""
+    ip, where, size, words = ("ip", (12, 16), 4, 1) if version == 4 else ("ip6", (8, 24), 16, 4)
+    code = _V4 if version == 4 else _V6
+    for number, offset in enumerate(where):
+        code += expr.payload(1, offset, size, number * words)
+    code += expr.l4proto(2 * words) + expr.payload(2, 2, 2, 2 * words + 1)
+    name = REACHED[version].name
+    text = f"add @{name} {{ {ip} saddr . {ip} daddr . meta l4proto . th dport }}"
+    return text, code + expr.remember(name)
+
+
 _FIXED = (
     # route_localnet lets the host send 127.0.0.1 to a container; nothing may come back in that way.
     Chain(
@@ -121,6 +150,7 @@ _FIXED = (
         (
             rule(_ESTABLISHED, ACCEPT),
             rule(_between("talkative"), ACCEPT),
+            *(rule(_from("bridges"), _WITH_PORTS, _remember(version)) for version in (4, 6)),
             rule(_from("internal"), DROP),
             rule(_from("bridges"), _to("apart"), _DNATED, ACCEPT),
             rule(_from("bridges"), _to("apart"), DROP),
@@ -134,6 +164,7 @@ _FIXED = (
         "input",
         0,
         (
+            *(rule(_from("bridges"), _NEW, _WITH_PORTS, _remember(version)) for version in (4, 6)),
             rule(_from("internal"), _ESTABLISHED, ACCEPT),
             rule(_from("internal"), _NEIGHBOURS, ACCEPT),
             rule(_from("internal"), DROP),
@@ -163,18 +194,27 @@ def table_name(stack: str) -> str:
 
 
 def table(
-    stack: str, bridges: Iterable[Bridge], ports: Iterable[PublishedPort], apart: Iterable[str] = ()
+    stack: str,
+    bridges: Iterable[Bridge],
+    ports: Iterable[PublishedPort],
+    apart: Iterable[str] = (),
+    contacts: Iterable[Contact] = (),
 ) -> Table:
-    """The whole table of a stack. `apart` are bridges of others that our containers are to be kept from."""
+    """The whole table of a stack. `apart` are bridges of others that our containers are to be kept from,
+    `contacts` what was reached before.
+    """
     bridges = sorted(bridges, key=lambda bridge: bridge.name)
     ports = list(ports)
     maps = [found for found in _maps(ports) if found.elements]
     udp = {port.host_port for port in ports if port.protocol == "udp"}
     others = Set("apart", ("ifname",), (), tuple(((name,), ()) for name in sorted(apart)))
     noted = Set(UDP_PORTS, ("inet_service",), (), tuple(((port,), ()) for port in sorted(udp)))
-    return Table(
-        table_name(stack), (*_sets(bridges), others, noted, *maps), _chains({found.name for found in maps})
-    )
+    known: dict[int, list[tuple[Contact, tuple[()]]]] = {4: [], 6: []}
+    for contact in sorted(set(contacts), key=str):
+        known[6 if ":" in str(contact[1]) else 4].append((contact, ()))
+    reached = [REACHED[version].replace(elements=tuple(known[version])) for version in REACHED]
+    sets = (*_sets(bridges), others, noted, *reached, *maps)
+    return Table(table_name(stack), sets, _chains({found.name for found in maps}))
 
 
 def leads_to(ports: Iterable[PublishedPort], protocol: str) -> dict[tuple[str, int], tuple[str, int]]:

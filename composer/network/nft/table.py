@@ -23,12 +23,15 @@ class Chain(Value):
 
 
 class Set(Value):
-    """A set, or with `data` a map. `elements` are (key fields, data fields)."""
+    """A set, or with `data` a map. `elements` are (key fields, data fields). `size`: rules add to it,
+    until it has so many.
+    """
 
     name: str
     key: tuple[str, ...]
     data: tuple[str, ...]
     elements: tuple[tuple[tuple[str | int, ...], tuple[str | int, ...]], ...]
+    size: int = 0
 
 
 class Table(Value):
@@ -54,6 +57,7 @@ def render(this: Table) -> str:
     for each in this.sets:
         kind = " . ".join(each.key) + (f" : {' . '.join(each.data)}" if each.data else "")
         lines += [f"  {'map' if each.data else 'set'} {each.name} {{", f"    type {kind}"]
+        lines += [f"    size {each.size}", "    flags dynamic"] if each.size else []
         elements = [
             " . ".join(f'"{field}"' if field == "" else str(field) for field in fields)
             + (f" : {' . '.join(map(str, data))}" if data else "")
