@@ -220,6 +220,8 @@ def test_senders_are_guarded_unless_they_may_administer(site: Host, machine: Mac
     new = address(stack, "server").rpartition(".")[0] + ".200"
     stack.ok("exec", "-T", "admin", "ip", "address", "add", f"{new}/16", "dev", "eth0")
     assert reach(stack, "server", new).endswith(address(stack, "server"))
+    add = ("exec", "-T", "plain", "ip", "address", "add", f"{new}/16", "dev", "eth0")
+    assert "Operation not permitted" in stack(*add).stderr
 
 
 def test_addresses_stay_over_a_recreate(site: Host, machine: Machine) -> None:
