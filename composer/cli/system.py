@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from composer.cli.volume import in_use
 from composer.errors import ComposerError, NotFoundError
 from composer.images.store import Store
 from composer.record import stacks
+from composer.volumes.snapshots import tokens
 from composer.volumes.store import VolumeStore
 
 VERBS = {
@@ -92,7 +94,7 @@ WantedBy=multi-user.target
 
 
 def run_df(context: Context, *, format: str) -> int:
-    rows = [images(context), containers(context), volumes(context), build_cache(context)]
+    rows = [images(context), containers(context), volumes(context), *snapshots(context), build_cache(context)]
     show(listing(rows, COLUMNS, format))
     return 0
 
@@ -143,6 +145,16 @@ def volumes(context: Context) -> dict[str, str]:
     idle = sum(size for name, size in sizes.items() if name not in used)
     active = sum(name in used for name in sizes)
     return row("Local Volumes", len(sizes), active, sum(sizes.values()), idle)
+
+
+def snapshots(context: Context) -> Iterator[dict[str, str]]:
+    """No row without any. Active and not to be reclaimed is what volumes and containers lie on."""
+    store = VolumeStore(context.paths).snapshots
+    every, used = store.every(), store.used()
+    if every:
+        kept = store.list()
+        active = sum(not used.isdisjoint(tokens(each)) for each in kept)
+        yield row("Snapshots", len(kept), active, store.size(every), store.size(every - used))
 
 
 def build_cache(context: Context) -> dict[str, str]:

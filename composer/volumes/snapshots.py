@@ -110,9 +110,13 @@ class SnapshotStore:
 
     def sweep(self) -> None:
         """Set aside the layers that nobody lies on. `empty` deletes them, and takes its time."""
-        used = {token for snapshot in self.list() for token in tokens(snapshot)}
+        kept = {token for snapshot in self.list() for token in tokens(snapshot)}
+        layers.sweep(self.pool, kept | self.used())
+
+    def used(self) -> set[str]:
+        """The layers that volumes and containers lie on."""
         folders = (*self.paths.volumes.glob("[!.]*/"), *self.paths.stacks_state.glob("*/containers/*/"))
-        layers.sweep(self.pool, used | layers.referenced(folders))
+        return layers.referenced(folders)
 
     def empty(self) -> None:
         layers.empty(self.pool)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from composer.network.netlink import Netlink, NetlinkError
-from composer.network.nft import apply, resolver, rules
+from composer.network.nft import apply, faults, resolver, rules
 from composer.network.nft.rules import Bridge, PublishedPort
 from composer.network.nft.table import Chain, Rule, Table, render
 from composer.network.publish import firewall
@@ -63,6 +63,18 @@ def test_bytes_and_text_are_the_same_rules(
     ours = listing()
     assert ours == as_nft_reads(table)
     assert "composer-demo" in ours
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_faults_are_what_they_say(socket: Netlink, number: int) -> None:
+    apart = frozenset((("172.18.0.2", "172.18.0.3"), ("fd00::2", "fd00::3")))
+    disturbed = faults.Faults(apart=apart, cut=frozenset(("02:00:00:00:00:01", "02:00:00:00:00:02")))
+    table = faults.tables("demo", disturbed)[number]
+    apply.replace(socket, table)
+    ours = listing()
+    assert ours == as_nft_reads(table)
+    assert "172.18.0.3 . 172.18.0.2" in ours
+    assert "fd00::2 . fd00::3" in ours
 
 
 def test_the_resolvers_rules_are_what_they_say(socket: Netlink) -> None:

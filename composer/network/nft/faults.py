@@ -10,19 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from composer.network.nft import expr
-from composer.network.nft.table import DROP, Chain, Part, Set, Table, rule
+from composer.network.nft.table import DROP, Chain, Part, Rule, Set, Table, rule
 from composer.value import Value
 
-_V4 = expr.protocol() + expr.compare(b"\x08\x00")
-_V6 = expr.protocol() + expr.compare(b"\x86\xdd")
-_APART4: Part = (
-    "ip saddr . ip daddr @apart4",
-    _V4 + expr.payload(1, 12, 4) + expr.payload(1, 16, 4, 1) + expr.lookup("apart4"),
-)
-_APART6: Part = (
-    "ip6 saddr . ip6 daddr @apart6",
-    _V6 + expr.payload(1, 8, 16) + expr.payload(1, 24, 16, 4) + expr.lookup("apart6"),
-)
+_BRIDGED = (expr.protocol() + expr.compare(b"\x08\x00"), expr.protocol() + expr.compare(b"\x86\xdd"))
+_ROUTED = (expr.nfproto() + expr.compare(b"\x02"), expr.nfproto() + expr.compare(b"\x0a"))
+"""IPv4 and IPv6, as nft tells them apart in a table of the one family and of the other."""
+
+
+def _apart(four: bytes, six: bytes) -> tuple[Rule, Rule]:
+    ip: Part = (
+        "ip saddr . ip daddr @apart4",
+        four + expr.payload(1, 12, 4) + expr.payload(1, 16, 4, 1) + expr.lookup("apart4"),
+    )
+    ip6: Part = (
+        "ip6 saddr . ip6 daddr @apart6",
+        six + expr.payload(1, 8, 16) + expr.payload(1, 24, 16, 4) + expr.lookup("apart6"),
+    )
+    return rule(ip, DROP), rule(ip6, DROP)
+
+
 _FROM: Part = ("ether saddr @cut", expr.payload(0, 6, 6) + expr.lookup("cut"))
 _TO: Part = ("ether daddr @cut", expr.payload(0, 0, 6) + expr.lookup("cut"))
 
@@ -42,13 +49,12 @@ def tables(stack: str, faults: Faults) -> tuple[Table, Table]:
     """Of the bridge family, and of inet."""
     apart = _pairs(faults.apart)
     cut = Set("cut", ("ether_addr",), (), tuple(((mac,), ()) for mac in sorted(faults.cut)))
-    separate = (rule(_APART4, DROP), rule(_APART6, DROP))
     name = table_name(stack)
     chains = (
-        Chain("ports", "filter", "prerouting", -200, (rule(_FROM, DROP), *separate)),
+        Chain("ports", "filter", "prerouting", -200, (rule(_FROM, DROP), *_apart(*_BRIDGED))),
         Chain("leaving", "filter", "postrouting", -200, (rule(_TO, DROP),)),
     )
-    routed = Chain("forward", "filter", "forward", -10, separate)
+    routed = Chain("forward", "filter", "forward", -10, _apart(*_ROUTED))
     return Table(name, (*apart, cut), chains, "bridge"), Table(name, apart, (routed,))
 
 
