@@ -61,6 +61,8 @@ class Binding(Value):
     path: str = ""
     misfit: str = ""
     """What keeps it from being shown in a user namespace."""
+    owner: tuple[tuple[int, int], tuple[int, int]] | None = None
+    """For `x-owner`: (uid, gid) on disk, and the ones that are seen in their place."""
 
 
 class Place(Value):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from composer import oci
 from composer.bundle.inputs import Binding, HostFacts, Place
+from composer.bundle.owners import swapped
 from composer.errors import UsageError
 from composer.model.stack import Service
 
@@ -109,9 +110,14 @@ def _bindings(service: Service, place: Place, facts: HostFacts) -> Iterator[oci.
             yield _mount(target, "tmpfs", "tmpfs", *tmpfs_options(binding))
         else:
             options = bind_options(service, binding, facts)
-            if place.first_id:
+            if place.first_id or binding.owner:
                 options.insert(1, IDMAPPED[options[0]])
-            yield _mount(target, "bind", binding.path, *options)
+            mount = _mount(target, "bind", binding.path, *options)
+            if binding.owner:
+                disk, inside = binding.owner
+                mount["uidMappings"] = swapped(place.first_id, disk[0], inside[0])
+                mount["gidMappings"] = swapped(place.first_id, disk[1], inside[1])
+            yield mount
 
 
 def bind_options(service: Service, binding: Binding, facts: HostFacts) -> list[str]:

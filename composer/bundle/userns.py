@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from composer.bundle.inputs import IDS, Account, Binding
 from composer.bundle.namespaces import SHARED, modes
@@ -78,9 +78,10 @@ def _partners(service: Service) -> list[str]:
     return [text.partition(":")[2] for text in texts if text.startswith(SHARED[0])]
 
 
-def misfit(account: Account, bindings: Iterable[Binding]) -> str:
+def misfit(account: Account, bindings: Sequence[Binding]) -> str:
     """Why one container of it runs without, by what was found on this host; "" for nothing."""
-    if max(account.uid, account.gid, *account.groups) >= IDS:
+    owners = [binding.owner[1] for binding in bindings if binding.owner]
+    if max(account.uid, account.gid, *account.groups, *(id for pair in owners for id in pair)) >= IDS:
         return f"its user has ids above {IDS - 1}"
     for binding in bindings:
         text = binding.misfit
@@ -89,12 +90,15 @@ def misfit(account: Account, bindings: Iterable[Binding]) -> str:
     return ""
 
 
-def of_source(path: str, status: os.stat_result) -> str:
-    """What about the source of a bind mount would look different in a user namespace; "" for nothing."""
+def of_source(path: str, status: os.stat_result, *, foreign: bool = False) -> str:
+    """What about the source of a bind mount would look different in a user namespace; "" for nothing.
+
+    With `foreign` its owner is shown as somebody else anyway.
+    """
     if stat.S_ISSOCK(status.st_mode):
         return "is a socket, whose other end sees who asks"
     if path == "/" or path in SHARED_PLACES or path.startswith(tuple(f"{x}/" for x in SHARED_PLACES)):
         return "belongs to the host's own services"
-    if max(status.st_uid, status.st_gid) >= IDS:
+    if not foreign and max(status.st_uid, status.st_gid) >= IDS:
         return f"has an owner with an id above {IDS - 1}"
     return ""

@@ -118,6 +118,12 @@ def _own(name: str, service: Data, config: Data, enabled: set[str]) -> Iterator[
     for key in own_keys.PROBES:
         if key in health:
             yield from _judged(("healthcheck", key), own_keys.probe, {key: health[key]})
+    for number, mount in enumerate(service.get("volumes", ())):
+        path = ("volumes", number, "bind", own_keys.OWNER)
+        if mount["type"] == "bind":
+            yield from _judged(path, own_keys.owner, mount.get("bind", {}).get(own_keys.OWNER))
+        elif own_keys.OWNER in mount.get("bind", {}):
+            yield path, "only a mount of type bind has a source whose owner counts", None
     key = own_keys.RESTART_UNHEALTHY
     yield from _judged((key,), own_keys.restart_unhealthy, service.get(key))
 

@@ -1,7 +1,8 @@
 """The keys that are ours, not Compose's: their shapes and what they mean. Pure.
 
 `x-http` and `x-tcp` below `healthcheck` look from the outside, so that an image needs no shell and no curl;
-`x-restart-unhealthy` on a service restarts what is unhealthy. Raises ValueError with a sentence.
+`x-restart-unhealthy` on a service restarts what is unhealthy; `x-owner` below the `bind` of a mount says who
+in the container has the files of the folder's owner. Raises ValueError with a sentence.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from composer.model import units
-from composer.model.stack import FrozenMap, Probe, UnhealthyRestart
+from composer.model.stack import OWN_USER, FrozenMap, Probe, UnhealthyRestart
 
 RESTART_UNHEALTHY = "x-restart-unhealthy"
 PROBES = ("x-http", "x-tcp")
+OWNER = "x-owner"
 
 _HTTP = {"port", "path", "method", "scheme", "host", "headers", "status"}
+_USER = re.compile(r"[\w.-]+(:[\w.-]+)?")
 _STATUS = re.compile(r"[1-5]\d\d(-[1-5]\d\d)?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PRINTABLE = re.compile(r"[\x21-\x7e]*")
@@ -30,6 +33,19 @@ def probe(healthcheck: Mapping[str, Any]) -> Probe | None:
     if "x-http" in healthcheck:
         return _http(healthcheck["x-http"])
     return None
+
+
+def owner(value: Any) -> str:
+    """`true`: the user that the container runs as; else one as `user` says it: a name, `1000:1000`."""
+    if value is True:
+        return OWN_USER
+    if value is False or value is None:
+        return ""
+    if isinstance(value, int) and value >= 0:
+        return str(value)
+    if isinstance(value, str) and _USER.fullmatch(value):
+        return value
+    raise ValueError("must be true, false, or a user of the container, like 1000 or www-data")
 
 
 def restart_unhealthy(value: Any) -> UnhealthyRestart | None:

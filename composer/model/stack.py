@@ -80,6 +80,10 @@ class Port(Value):
     app_protocol: str = ""
 
 
+OWN_USER = "@"
+"""The user that the container runs as."""
+
+
 class Mount(Value):
     """One entry of `volumes` (or of `tmpfs`). `source` is a host path, a key of Stack.volumes, or ""."""
 
@@ -92,6 +96,8 @@ class Mount(Value):
     create_host_path: bool = True
     selinux: str = ""
     recursive: str = ""
+    owner: str = ""
+    """Who, in the container, is shown as the owner of what the source's owner has: a user, or `OWN_USER`."""
     nocopy: bool = False
     subpath: str = ""
     labels: Mapping[str, str] = NOTHING
@@ -443,3 +449,5 @@ class Stack(Value):
     files: tuple[str, ...] = ()
     name_given: bool = False
     """True when -p, `name:` or the environment named it; False when the folder did."""
+    inactive: tuple[str, ...] = ()
+    """Services that the files have and no active profile selects: what runs of them is no orphan."""

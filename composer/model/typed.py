@@ -52,6 +52,7 @@ def typed(
     working_dir: str,
     files: Iterable[str],
     name_given: bool,
+    inactive: tuple[str, ...] = (),
     environment: Mapping[str, str],
 ) -> s.Stack:
     """`environment` is where secrets and configs from variables get their content."""
@@ -66,6 +67,7 @@ def typed(
         working_dir=working_dir,
         files=tuple(files),
         name_given=name_given,
+        inactive=inactive,
     )
 
 
@@ -258,6 +260,7 @@ def _mount(data: Data) -> s.Mount:
         target=data.get("target", ""),
         **_taken(data, "source", "read_only", "consistency"),
         **_taken(bind, "propagation", "create_host_path", "selinux", "recursive"),
+        owner=own_keys.owner(bind.get(own_keys.OWNER)),
         **_taken(volume, "nocopy"),
         subpath=(data.get("image", {}) if kind == "image" else volume).get("subpath", ""),
         labels=_map(volume.get("labels")),

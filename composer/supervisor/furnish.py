@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 from composer.bundle import accounts, namespaces, process, security, spec
 from composer.bundle.inputs import Account, Binding, Place
 from composer.disk import write_json
-from composer.errors import ComposerError, NotFoundError
+from composer.errors import ComposerError, NotFoundError, UsageError
 from composer.images.image import Image
-from composer.model.stack import Mount, Service
+from composer.model.stack import OWN_USER, Mount, Service
 from composer.runtime import seccomp
 from composer.supervisor.facts import block_devices, facts_for, host_facts, wanted_devices
 from composer.supervisor.netfiles import named, partner, small_files
+from composer.supervisor.userns import NO_IDMAP
 from composer.supervisor.world import Live
 from composer.volumes.snapshots import SnapshotStore
 
@@ -46,8 +47,9 @@ def furnish(core: Core, live: Live, service: Service, image: Image) -> tuple[dic
     service = named(core, service)
     root, *more = layers(core.volumes.store.snapshots, state, image)
     config: Mapping[str, Any] = image.config.get("config") or {}
-    account = account_of(service, config, [str(Path(root["upper"])), *root["lowers"]])
-    bindings = list(bind(core, live, service, config, image))
+    folders = [str(Path(root["upper"])), *root["lowers"]]
+    account = account_of(service, config, folders)
+    bindings = list(bind(core, live, service, config, image, account, folders))
     paths = joined(core, service)
     pids = [int(path.split("/")[2]) for path in paths.values()]
     userns = core.userns.choose(core.stack, service, image, account, bindings, pids)
@@ -146,22 +148,45 @@ def topmost(folders: Iterable[str], name: str) -> str:
 
 
 def bind(
-    core: Core, live: Live, service: Service, config: Mapping[str, Any], image: Image
+    core: Core,
+    live: Live,
+    service: Service,
+    config: Mapping[str, Any],
+    image: Image,
+    account: Account,
+    folders: Iterable[str],
 ) -> Iterable[Binding]:
     """The service's mounts with their places on the host; the image's VOLUMEs that nothing covers, too."""
+
+    def bound(mount: Mount) -> Binding:
+        binding = Binding(mount, source_of(core, live, mount, image))
+        if mount.owner:
+            binding = binding.replace(owner=owner_of(binding, account, folders))
+        binding = binding.replace(misfit=core.userns.misfit(binding))
+        if mount.owner and (core.userns.obstacle or binding.misfit == NO_IDMAP):
+            raise UsageError(f"service {service.name}: x-owner at {mount.target}: {binding.path} {NO_IDMAP}")
+        return binding
+
     covered = set()
     for mount in (*inherited(core, service), *service.volumes):
         covered.add(os.path.normpath(mount.target))
         if mount.type != "image":
-            yield bound(core, live, mount, image)
+            yield bound(mount)
     for target in config.get("Volumes") or {}:
         if os.path.normpath(target) not in covered:
-            yield bound(core, live, Mount("volume", target), image)
+            yield bound(Mount("volume", target))
 
 
-def bound(core: Core, live: Live, mount: Mount, image: Image) -> Binding:
-    binding = Binding(mount, source_of(core, live, mount, image))
-    return binding.replace(misfit=core.userns.misfit(binding))
+def owner_of(
+    binding: Binding, account: Account, folders: Iterable[str]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Whose the source is on disk, and who is seen instead. Raises NotFoundError for an unknown user."""
+    status = os.stat(binding.path)
+    if binding.mount.owner != OWN_USER:
+        folders = list(folders)
+        files = (topmost(folders, "etc/passwd"), topmost(folders, "etc/group"))
+        account = accounts.resolve(binding.mount.owner, *files)
+    return (status.st_uid, status.st_gid), (account.uid, account.gid)
 
 
 def inherited(core: Core, service: Service) -> Iterable[Mount]:

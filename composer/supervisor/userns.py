@@ -7,7 +7,7 @@ stack's own only for as long as it runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from composer.bundle import userns
@@ -62,7 +62,7 @@ class Userns:
         service: Service,
         image: Image,
         account: Account,
-        bindings: Iterable[Binding],
+        bindings: Sequence[Binding],
         partners: Iterable[int],
     ) -> Chosen:
         """What one container gets. `partners`: the processes whose namespaces it joins. Raises UsageError."""
@@ -77,7 +77,7 @@ class Userns:
         service: Service,
         image: Image,
         account: Account,
-        bindings: Iterable[Binding],
+        bindings: Sequence[Binding],
         partners: set[int],
     ) -> Chosen:
         why = userns.objection(stack, service)
@@ -100,7 +100,9 @@ class Userns:
         """What about the source of a mount keeps it from being shown in a user namespace; "" for nothing."""
         if self.obstacle or binding.mount.type == "tmpfs":
             return ""
-        told = userns.of_source(binding.path, os.stat(binding.path)) if binding.mount.type == "bind" else ""
+        told = ""
+        if binding.mount.type == "bind":
+            told = userns.of_source(binding.path, os.stat(binding.path), foreign=binding.owner is not None)
         recursive = binding.mount.recursive != "disabled"
         return told or ("" if idmaps.shown(self._sample, binding.path, recursive=recursive) else NO_IDMAP)
 

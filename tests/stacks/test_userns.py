@@ -221,3 +221,45 @@ def test_ranges_of_stacks_that_are_gone_are_given_again(host: Host) -> None:
     one.ok("down", "-t", "0")
     two.ok("up", "-d")
     assert first(two) == before
+
+
+OWNER = """
+services:
+  root:
+    image: host
+    userns_mode: MODE
+    command: sleep 1000
+    volumes: [{type: bind, source: ./data, target: /data, bind: {x-owner: true}}]
+  other:
+    image: host
+    userns_mode: MODE
+    command: sleep 1000
+    volumes: [{type: bind, source: ./data, target: /data, bind: {x-owner: www-data}}]
+"""
+
+
+@pytest.mark.parametrize("mode", ["host", "private"])
+@pytest.mark.parametrize("developer", [(1000, 1001), (1_234_567, 1_234_568)])
+def test_sources_keep_the_developers_ownership(host: Host, mode: str, developer: tuple[int, int]) -> None:
+    stack = host.stack(OWNER.replace("MODE", mode), files={"data/mine": "text"})
+    for path in (stack.folder / "data", stack.folder / "data/mine"):
+        os.chown(path, *developer)
+        path.chmod(0o700)
+    stack.ok("up", "-d")
+    stack.ok("exec", "-T", "root", "sh", "-ec", "cat /data/mine; echo x > /data/made; mkdir /data/folder")
+    stack.ok("exec", "-T", "-u", "www-data", "other", "sh", "-ec", "cat /data/mine; echo x > /data/upload")
+    listed = stack.ok("exec", "-T", "other", "stat", "-c", "%U:%G", "/data/mine", "/data/made")
+    assert listed.split() == ["www-data:www-data"] * 2
+    for name in ("made", "folder", "upload"):
+        assert owners(stack.folder / "data" / name) == developer
+
+
+def test_an_owner_must_be_one(host: Host) -> None:
+    stack = host.stack(OWNER.replace("MODE", "host").replace("www-data", "nobody-knows"))
+    done = stack("up", "-d")
+    assert done.returncode == 1
+    assert "there is no user nobody-knows" in done.stderr
+    stack.rewrite(OWNER.replace("www-data", "[1]"))
+    done = stack("config", "-q")
+    assert done.returncode == 1
+    assert "x-owner: must be true, false, or a user of the container" in done.stderr
