@@ -33,7 +33,7 @@ class CachePlace(Value):
 
 class Request(Value):
     """`images` are the names it gets, the first is its own. `after` are requests whose images it is made
-    from. `secrets` are files (str) or contents (bytes), by id; `ssh` sockets of agents, by id."""
+    from. `secrets` are files (str) or contents (bytes), by id; `ssh` an agent's socket, or files of keys."""
 
     name: str
     images: tuple[str, ...]
@@ -51,7 +51,7 @@ class Request(Value):
     pull: bool = False
     push: bool = False
     secrets: Mapping[str, str | bytes] = NOTHING
-    ssh: Mapping[str, str] = NOTHING
+    ssh: Mapping[str, tuple[str, ...]] = NOTHING
     extra_hosts: Mapping[str, tuple[str, ...]] = NOTHING
     shm_size: int = 0
     memory: int = 0
@@ -251,8 +251,8 @@ def _secrets(sources: Mapping[str, FileSource], name: str, build: Build) -> dict
     return found
 
 
-def _agents(texts: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """`default`, `id`, `id=socket`. Raises UsageError when there is no agent to use."""
+def _agents(texts: Iterable[str], environment: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """`default`, `id`, `id=socket`, `id=key,key`. Raises UsageError when there is nothing to use."""
     found = {}
     for text in texts:
         identity, _, path = text.partition("=")
@@ -261,7 +261,9 @@ def _agents(texts: Iterable[str], environment: Mapping[str, str]) -> dict[str, s
             raise UsageError(
                 f"ssh {identity}: SSH_AUTH_SOCK is not set", hint="start an agent: `eval $(ssh-agent)`"
             )
-        if not Path(path).exists():
-            raise UsageError(f"ssh {identity}: there is nothing at {path}")
-        found[identity or "default"] = path
+        paths = tuple(path.split(","))
+        for each in paths:
+            if not Path(each).exists():
+                raise UsageError(f"ssh {identity}: there is nothing at {each}")
+        found[identity or "default"] = paths
     return found

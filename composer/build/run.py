@@ -283,20 +283,20 @@ class Furniture:
         return place
 
     def _ssh(self, mount: RunMount) -> Iterator[oci.Mount]:
-        """The user's agent: its socket, passed through."""
-        agent = self.runner.request.ssh.get(mount.id)
-        if agent is None:
+        """The socket of the user's agent, or of one with the keys of files."""
+        given = self.runner.request.ssh.get(mount.id)
+        if given is None:
             if mount.required:
                 raise Wrong(f"the ssh agent {mount.id} is required, and the build was not given it")
             return
-        if not stat.S_ISSOCK(os.stat(agent).st_mode):
-            raise Wrong(
-                f"ssh {mount.id}: {agent} is no agent's socket", "start one: `eval $(ssh-agent); ssh-add`"
-            )
+        if not stat.S_ISSOCK(os.stat(given[0]).st_mode):
+            from composer.build.agent import agent
+
+            given = (self.held.enter_context(agent(given, self._new())),)
         target = self._target(mount) if mount.target else f"/run/buildkit/ssh_agent.{self.count}"
         self.count += 1
         self.environment.setdefault("SSH_AUTH_SOCK", target)
-        yield _bound(target, agent, "rw")
+        yield _bound(target, given[0], "rw")
 
 
 def _bound(target: str, source: str, mode: str) -> oci.Mount:

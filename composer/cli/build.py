@@ -40,7 +40,12 @@ VERB = Verb(
         Flag("pull", "bool", "Ask for base images though they are here"),
         Flag("push", "bool", "Push the images when they are built"),
         Flag("quiet", "bool", "Show no output", "q"),
-        Flag("ssh", "list", "An agent for RUN --mount=type=ssh: default, or ID=SOCKET", metavar="ID"),
+        Flag(
+            "ssh",
+            "list",
+            "An agent or keys for RUN --mount=type=ssh: default, ID=SOCKET or ID=FILE,FILE",
+            metavar="ID",
+        ),
         Flag("with-dependencies", "bool", "Also images of services that these depend on"),
     ),
     (common.SERVICES,),
@@ -165,7 +170,7 @@ def bake(wanted: Iterable[Request]) -> dict[str, Any]:
             "no-cache": request.no_cache,
             "pull": request.pull,
             "secret": [f"id={name}" for name in request.secrets],
-            "ssh": [f"{name}={path}" for name, path in request.ssh.items()],
+            "ssh": [f"{name}={','.join(paths)}" for name, paths in request.ssh.items()],
         }
         targets[request.name] = {name: value for name, value in fields.items() if value}
     return {"group": {"default": {"targets": list(targets)}}, "target": targets}

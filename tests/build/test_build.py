@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -462,3 +464,30 @@ def test_a_linked_copy_replaces_a_link_on_its_way(yard: Yard) -> None:
     built = yard.build(f"FROM {BASE}\nCOPY --link one /here/one")
     assert built.read("/here/one") == "1\n"
     assert not built.has("/sticky/one")
+
+
+# RUN --mount=type=ssh
+
+
+def key_file(place: Path, passphrase: str = "") -> Path:
+    path = place / f"key{passphrase}"
+    if shutil.which("ssh-keygen") is None or shutil.which("ssh-agent") is None:
+        pytest.skip("OpenSSH is not installed")
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "tests", "-f", str(path)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return path
+
+
+def test_a_key_file_is_used_by_an_agent_of_the_step(yard: Yard, tmp_path: Path) -> None:
+    key = key_file(tmp_path)
+    built = yard.build(
+        "FROM host\nRUN --mount=type=ssh,id=deploy ssh-add -L >/known\n", ssh={"deploy": (str(key),)}
+    )
+    assert built.read("/known").split()[1] == key.with_suffix(".pub").read_text().split()[1]
+    assert not built.has("/run/buildkit")
+
+
+def test_a_key_that_needs_a_passphrase_is_told(yard: Yard, tmp_path: Path) -> None:
+    key = key_file(tmp_path, "secret")
+    with pytest.raises(DockerfileError, match="cannot be used"):
+        yard.build(f"FROM {BASE}\nRUN --mount=type=ssh,id=k true\n", ssh={"k": (str(key),)})
