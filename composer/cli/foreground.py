@@ -162,7 +162,8 @@ class Foreground:
                 self.running.discard(name)
                 self.exits[name] = (event["service"], code)
                 self.ends[name] = self.ends.get(name, 0) + 1
-                self.first = self.first or (event["service"], code)
+                if code or not self.flags["abort_on_container_failure"]:
+                    self.first = self.first or (event["service"], code)
         if event["action"] == "die" and not self.stopping:
             self.say(f"{short(name, self.context.stack_name)} exited with code {code}")
             self.check()
@@ -271,9 +272,10 @@ class Foreground:
         if not any(self.flags[name] for name in ABORTS):
             return 0
         self.stop("Aborting on container exit...")
-        wanted = self.flags["exit_code_from"]
-        if wanted:
-            return next((code for service, code in self.exits.values() if service == wanted), 0)
+        rows = read_record(self.context.stack_paths)["containers"]
+        codes = [row["exit_code"] for row in rows if row["service"] == self.flags["exit_code_from"]]
+        if codes:  # of the record, as news of an end may still be on its way to us
+            return next(filter(None, codes), 0)
         return self.first[1] if self.first else 0
 
     def stop(self, text: str) -> None:

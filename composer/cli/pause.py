@@ -26,6 +26,9 @@ def freeze(context: Context, services: list[str], *, thaw: bool) -> int:
     ]
     supervisor = Supervisor.connect(context.stack_paths) if names else None
     if supervisor is None:
+        for row in context.record["containers"]:
+            if services and row["service"] in services and row["state"] in ("running", "paused"):
+                raise ComposerError(f"container {row['name']} is {'not' if thaw else 'already'} paused")
         raise ComposerError(f"no container is {state}", hint="`composer ps -a` shows what there is")
     subjects = [f"Container {name}" for name in names]
     if context.dry_run:

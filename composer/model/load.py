@@ -74,6 +74,8 @@ class Resolved(Value):
     environment: Mapping[str, str]
     """The variables that were there for interpolation."""
     name_given: bool
+    inactive: tuple[str, ...]
+    """Services of profiles that are not active."""
 
 
 class Loaded(Resolved):
@@ -92,12 +94,13 @@ def stack_of(request: Request, resolved: Resolved) -> Stack:
         working_dir=request.project_directory,
         files=request.files,
         name_given=resolved.name_given,
+        inactive=resolved.inactive,
         environment=resolved.environment,
     )
+    return without_builtin(made)
 
 
 def resolve(request: Request, files: Files, stdin: bytes | None = None) -> Resolved:
-    return without_builtin(made)
     """The files as one tree. StackFileError: with every complaint that one pass can find."""
     switches = Switches(
         interpolate=not request.no_interpolate,
@@ -132,6 +135,7 @@ def resolve(request: Request, files: Files, stdin: bytes | None = None) -> Resol
         tuple(reading.read_files),
         environment,
         given,
+        reading.inactive,
     )
 
 
@@ -223,6 +227,7 @@ def finish(
         if request.services
         else enabled
     )
+    reading.inactive = tuple(sorted(services.keys() - keep))
     config["services"] = {key: value for key, value in services.items() if key in keep}
     if request.services:
         _drop_unselected(config["services"])

@@ -65,6 +65,8 @@ class Reading:
         self.scopes: dict[tuple[str, int], Any] = {}
         self.includes = 0
         self.unset: set[str] = set()
+        self.inactive: tuple[str, ...] = ()
+        """Services that are in the files, but not of this stack now."""
         self.used: dict[str, tuple[interpolate.Variable, Mapping[str, str]]] = {}
 
     def bytes(self, path: str, place: Where | None = None, at: Path = ()) -> bytes:

@@ -121,7 +121,8 @@ class _Sorter:
         """Orphans and one-offs go with `--remove-orphans`; one-offs also share the end of their service."""
         service = container.slot.service
         clearing = self.goal.creates or self.goal.clears
-        orphan = service not in self.desired.stack.services
+        stack = self.desired.stack
+        orphan = service not in stack.services and service not in stack.inactive
         if container.oneoff and service in self.selected and self.goal.target in ("absent", "stopped"):
             return self._leaving(container, self.goal.target)
         if (

@@ -163,7 +163,9 @@ class _Planner:
             if phase is Phase.MISSING:
                 self._create(instance)
             else:
-                self._wait(instance, "there is no container to start", final=True)
+                self._wait(
+                    instance, f'service "{instance.slot.service}" has no container to start', final=True
+                )
         elif phase in GOING:
             self._leave(instance, container)
         elif phase in (Phase.TURN, Phase.HELD):

@@ -116,7 +116,7 @@ class Ops:
             tasks.cancel_scope.cancel()
         for frame in frames:
             await request.send(progress=frame)
-        if options.goal == "down" and not failures and not options.services:
+        if options.goal == "down" and not (failures or options.services or core.world.containers):
             await core.containers.await_discards()
             core.forget_stack(volumes=options.volumes)
         core.unsaved = True

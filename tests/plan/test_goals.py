@@ -173,7 +173,7 @@ def test_start_of_what_does_not_exist_fails() -> None:
     only_web = settled(desired(service("web")))
     only_web = changed(only_web, "web-1", state="exited")
     assert now(want, only_web, options("start")) == text("""
-        db-1 failed: there is no container to start
+        db-1 failed: service "db" has no container to start
         web-1 failed: dependency failed to start: service db has no container
     """)
 

@@ -89,3 +89,29 @@ def test_what_a_person_kills_stays_down(host: Host) -> None:
     assert "as it was asked to" in stack("why", "web").stdout
     stack.ok("start", "web")
     assert [row["State"] for row in stack.ps().values()] == ["running"]
+
+
+def test_down_leaves_orphans_and_does_not_forget_them(host: Host) -> None:
+    both = """
+        services:
+          web: {image: host, command: [sleep, "1000"], init: true}
+          old: {image: host, command: [sleep, "1000"], init: true}
+    """
+    stack = host.stack(both)
+    stack.ok("up", "-d")
+    stack.rewrite(both.replace("          old", "          x-old").replace("x-old:", "new:"))
+    stack.ok("down")
+    assert {row["Service"]: row["State"] for row in stack.ps().values()} == {"old": "running"}
+    stack.ok("down", "--remove-orphans")
+    assert stack.ps() == {}
+
+
+def test_a_service_of_a_profile_is_no_orphan(host: Host) -> None:
+    stack = host.stack("""
+        services:
+          web: {image: host, command: [sleep, "1000"], init: true}
+          debug: {image: host, command: [sleep, "1000"], init: true, profiles: [tools]}
+    """)
+    stack.ok("--profile", "tools", "up", "-d")
+    stack.ok("up", "-d", "--remove-orphans")
+    assert {row["Service"] for row in stack.ps().values()} == {"web", "debug"}
