@@ -114,6 +114,7 @@ def marked(request: pytest.FixtureRequest) -> Stack:
         stack.restore(FRESH)
     elif reset:
         stack.snapshot(FRESH)
+        stack.start()  # what ran was stopped for it, and is healthy again when this returns
     return stack
 
 
