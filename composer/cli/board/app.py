@@ -43,7 +43,8 @@ COLUMNS: Final = (
 STYLE: Final = """
 Screen { background: #16161e; }
 #top { height: 1; margin: 0 0 1 0; background: #1f2335; }
-#containers { height: auto; max-height: 50%; min-height: 2; background: #16161e; padding: 0 1; }
+#containers { height: auto; max-height: 50%; min-height: 2; padding: 0 1; margin: 0 0 1 0; }
+#containers { background: #16161e; }
 #containers > .datatable--header { background: #16161e; color: #565f89; text-style: bold; }
 #containers > .datatable--cursor { background: #292e42; text-style: bold; }
 #below { height: 1fr; }
@@ -85,7 +86,7 @@ class Board(App[None]):
         self.title = context.stack_name
         self.reader = Reader(context)
         self.history = History()
-        self.reading = Reading([], self.reader.services, {}, [])
+        self.reading = Reading([], [], {}, [])
         self.all_logs = False
         self.tail = Tail(context, "")
         self.count = 0
@@ -110,7 +111,7 @@ class Board(App[None]):
     def on_mount(self) -> None:
         self.theme = "tokyo-night"
         self.table.focus()
-        self.set_columns()
+        self.set_columns(self.size.width)
         self.reader.thread.start()
         self.set_interval(LOOK, self.look)
 
@@ -124,11 +125,11 @@ class Board(App[None]):
 
     def on_resize(self, event: Resize) -> None:
         self.screen.set_class(event.size.height < LOW, "low")
-        self.set_columns()
+        self.set_columns(event.size.width)
 
-    def set_columns(self) -> None:
+    def set_columns(self, columns: int) -> None:
         """As many as there is room for."""
-        heads = [head for head, least in COLUMNS if self.size.width >= least]
+        heads = [head for head, least in COLUMNS if columns >= least]
         if [str(column.label) for column in self.table.ordered_columns] != heads:
             self.table.clear(columns=True)
             for head in heads:
@@ -139,6 +140,8 @@ class Board(App[None]):
 
     def look(self) -> None:
         """Show what the readers have left."""
+        if not self.query("#containers"):
+            return  # on its way out
         reading = self.reader.take()
         if reading is not None:
             self.reading = reading
@@ -330,7 +333,7 @@ class Board(App[None]):
         try:
             what()
         except ComposerError as error:
-            self.notify(error.message, title=title, severity="error", timeout=10)
+            self.notify(error.message, title=title, severity="error", timeout=10, markup=False)
         finally:
             self.reader.wanted.set()
 

@@ -35,7 +35,7 @@ def curve(values: Iterable[float], size: int, most: float, colour: str) -> Text:
     shown = list(values)[-size:] if size else []
     top = max(most, *shown, 1e-9) if shown else 1
     bars = "".join(BARS[min(int(value / top * len(BARS)), len(BARS) - 1)] for value in shown)
-    return Text(" " * (size - len(bars)) + bars, colour)
+    return Text(" " * (size - len(bars))).append(bars, colour)
 
 
 def percent(value: float) -> Text:
@@ -44,7 +44,7 @@ def percent(value: float) -> Text:
 
 def memory(used: int, limit: int) -> Text:
     """`12MiB`, and of how much if there is a limit."""
-    text = Text(f" {binary(used):>8}", BAD if limit and used > 0.9 * limit else "")
+    text = Text().append(f" {binary(used):>8}", BAD if limit and used > 0.9 * limit else "")
     return text.append(f" / {binary(limit)}", QUIET) if limit else text
 
 
@@ -58,7 +58,7 @@ def summary(name: str, rows: Sequence[ContainerRow], cpu: float, used: int) -> T
         "failed": (BAD, sum(r["state"] == "exited" and mood(r) == BAD for r in rows)),
         "ended": (QUIET, sum(r["state"] == "exited" and mood(r) == QUIET for r in rows)),
     }
-    text = Text(f" {name} ", f"bold reverse {NOTE}", no_wrap=True)
+    text = Text(no_wrap=True).append(f" {name} ", f"bold reverse {NOTE}")
     for word, (colour, count) in kinds.items():
         if count:
             text.append("   ● ", colour).append(f"{count} {word}")
@@ -75,7 +75,12 @@ def happened(event: Event, clock: str) -> Text:
     colour = {"start": GOOD, "die": BAD if code not in ("", "0", "143") else QUIET, "oom": BAD}.get(
         event["action"].partition(":")[0], NOTE
     )
-    text = Text(f"{clock}  ", QUIET).append(f"{event['action']:<16} ", colour).append(event["container"])
+    text = (
+        Text()
+        .append(f"{clock}  ", QUIET)
+        .append(f"{event['action']:<16} ", colour)
+        .append(event["container"])
+    )
     return text.append(f"  exit code {code}", QUIET) if code not in ("", "0") else text
 
 

@@ -82,6 +82,7 @@ class Reader:
             self.latest = self.read()
             self.wanted.wait(PERIOD)
             self.wanted.clear()
+        self.leave()
 
     def take(self) -> Reading | None:
         latest, self.latest = self.latest, None
@@ -90,6 +91,12 @@ class Reader:
     def end(self) -> None:
         self.ended.set()
         self.wanted.set()
+        self.thread.join(PERIOD)
+
+    def leave(self) -> None:
+        if self.supervisor is not None:
+            self.supervisor.close()
+        self.supervisor = None
 
     def read(self) -> Reading:
         paths = self.context.stack_paths
@@ -112,9 +119,7 @@ class Reader:
                 return {}
             now = sample(self.supervisor)
         except (ComposerError, OSError):
-            if self.supervisor is not None:
-                self.supervisor.close()
-            self.supervisor = None
+            self.leave()
             return {}
         before, self.before = self.before, now
         return {row["name"]: numbers(row, before, now) for row in rows if row["name"] in now["stats"]}
