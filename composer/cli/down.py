@@ -9,6 +9,7 @@ from composer.api.wish import keeps_volumes, leave
 from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
+from composer.record import read_record
 
 VERB = Verb(
     "down",
@@ -45,7 +46,7 @@ def run(
         "volumes": volumes,
     }
     code = wish.carry_out(context, options, files=files, dry_run=context.dry_run)
-    if not service and not context.dry_run:
+    if not service and not context.dry_run and not read_record(context.stack_paths)["containers"]:
         leave(context)
     return code
 

@@ -143,6 +143,8 @@ class Ops:
                 core.desire(file.read(), request.text("digest"), request.fields.get("origin") or {})
         elif core.loop.desired is None:
             core.take(Stack(core.name, FrozenMap()))
+        elif options.goal == "down":
+            core.take(core.stack.replace(inactive=()))  # who speaks of no files means all there is
         else:
             core.look()
         return options

@@ -67,8 +67,7 @@ class Owner:
     async def _end(self) -> None:
         """Everything goes: nobody is left who could want it."""
         core = self.core
-        if core.loop.desired is None:
-            core.take(Stack(core.name, FrozenMap()))
+        core.take((core.stack if core.loop.desired else Stack(core.name, FrozenMap())).replace(inactive=()))
         wish = Options("down", since=time.time_ns(), remove_orphans=True, volumes=True, timeout=0)
         operation = Operation(wish, lambda *_: None, lambda frame: None)
         core.loop.submit(operation)
