@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from composer.runtime import cgroup, hooks, init, stage
+from composer.runtime import cgroup, hooks, init, namespaces, stage
 from composer.runtime.errors import StepError
 from composer.runtime.launch import compile_filter
 from composer.runtime.overlay import Overlay
@@ -33,13 +33,18 @@ def create(
     With a `listener` (a listening sequenced-packet socket) the start is given there, by any process, instead
     of by this one, which may end; see `pending` for what is said.
     Its control group is the caller's to remove, also when creating failed. Raises StepError for a filter
-    that cannot be compiled; all else is told by the Pending.
+    that cannot be compiled, or mappings that cannot be; all else is told by the Pending.
     """
     program = compile_filter(spec)
+    keep = {} if listener < 0 else {"listener": listener}
+    shown = namespaces.sample(spec.get("linux") or {})
+    if shown >= 0:
+        keep["shown"] = shown
     cgroup.layout()  # looked at here, where it is remembered for the next one
     name = name or os.path.basename(bundle.rstrip("/"))
 
     def body(line: Line) -> None:
+        kept = dict(zip(keep, line.kept, strict=True))
         job = stage.Job(
             line,
             spec,
@@ -49,7 +54,8 @@ def create(
             network_sockets=network_sockets,
             program=program,
             preserve=preserve,
-            listener=line.kept[0] if line.kept else -1,
+            listener=kept.get("listener", -1),
+            shown=kept.get("shown", -1),
         )
         stage.run(job, init.run)
 
@@ -57,5 +63,4 @@ def create(
         for kind in hooks.RUNTIME:
             hooks.run(spec, kind, hooks.state(spec, name, "created", pid, bundle))
 
-    keep = () if listener < 0 else (listener,)
-    return Pending(body, stdio, preserve=preserve, keep=keep, hooks=run_hooks)
+    return Pending(body, stdio, preserve=preserve, keep=tuple(keep.values()), hooks=run_hooks)

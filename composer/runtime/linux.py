@@ -172,9 +172,9 @@ def openat2(directory: int, path: str, flags: int, resolve: int = 0, mode: int =
     return syscall(NR_OPENAT2, directory, os.fsencode(path), how, len(how), path=path)
 
 
-def write_file(path: str, text: str) -> None:
+def write_file(path: str, text: str, directory: int | None = None) -> None:
     """One write(2) to a file of the kernel's; the error names the path, as it does not by itself."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=directory)
     try:
         os.write(descriptor, text.encode())
     except OSError as error:

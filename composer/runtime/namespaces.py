@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from composer.runtime import linux
 from composer.runtime.errors import StepError
+from composer.runtime.inroot import closing
 from composer.runtime.pending import Line
 
 # OCI name → flag. Joining goes in this order: the user namespace last, since it takes the host's rights away.
@@ -56,8 +57,8 @@ class Namespaces(NamedTuple):
 
     @property
     def clone_flags(self) -> int:
-        """For the container's process. User and time are entered before, cgroup after it was made."""
-        return sum(FLAGS[kind] for kind in self.new - {"user", "time", "cgroup"})
+        """For the container's process. Time is entered before, cgroup after it was made."""
+        return sum(FLAGS[kind] for kind in self.new - {"time", "cgroup"})
 
     def has(self, kind: str) -> bool:
         return kind in self.new or kind in self.joined
@@ -90,6 +91,7 @@ def new_userns(uid_mappings: Iterable[Mapping[str, int]], gid_mappings: Iterable
     """A user namespace with these mappings, as a descriptor; nobody lives in it.
 
     A child is needed to bring it into being: the maps are written from outside, user_namespaces(7).
+    Raises OSError.
     """
     ready, wake = os.pipe()
     pid, pidfd = linux.clone(linux.CLONE_NEWUSER)
@@ -99,14 +101,49 @@ def new_userns(uid_mappings: Iterable[Mapping[str, int]], gid_mappings: Iterable
         os._exit(0)
     os.close(ready)
     try:
-        linux.write_file(f"/proc/{pid}/uid_map", id_map(uid_mappings))
-        linux.write_file(f"/proc/{pid}/gid_map", id_map(gid_mappings))
+        with closing(os.open("/proc", linux.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as processes:
+            write_maps(processes, pid, uid_mappings, gid_mappings)
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(wake)
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         os.close(pidfd)
+
+
+_samples: dict[str, int] = {}
+
+
+def sample(linux_part: Mapping[str, Any]) -> int:
+    """A user namespace in which nobody lives, with the mappings of a container that is to have a new one: for
+    id-mapped mounts. Made once, remembered by the caller's process; -1 when there is nothing to map.
+
+    Raises StepError.
+    """
+    wanted = any(
+        row.get("type") == "user" and not row.get("path") for row in linux_part.get("namespaces") or ()
+    )
+    uids, gids = linux_part.get("uidMappings") or (), linux_part.get("gidMappings") or ()
+    if not wanted or not uids or not gids:
+        return -1
+    key = f"{uids}{gids}"
+    if key not in _samples:
+        try:
+            _samples[key] = new_userns(uids, gids)
+        except OSError as error:
+            raise StepError.of("namespaces", error) from error
+    return _samples[key]
+
+
+def write_maps(
+    processes: int,
+    pid: int,
+    uid_mappings: Iterable[Mapping[str, int]],
+    gid_mappings: Iterable[Mapping[str, int]],
+) -> None:
+    """Of the user namespace that a process was born into; `processes` is an open /proc. Raises OSError."""
+    for name, mappings in (("uid_map", uid_mappings), ("gid_map", gid_mappings)):
+        linux.write_file(f"{pid}/{name}", id_map(mappings), processes)
 
 
 def id_map(mappings: Iterable[Mapping[str, int]]) -> str:

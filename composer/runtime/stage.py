@@ -15,7 +15,15 @@ from typing import Any
 from composer.runtime import cgroup, linux, mounts, process, users
 from composer.runtime.errors import StepError
 from composer.runtime.inroot import Root
-from composer.runtime.namespaces import Namespaces, enter_new_time, host_id, join, new_userns, open_joined
+from composer.runtime.namespaces import (
+    Namespaces,
+    enter_new_time,
+    host_id,
+    join,
+    new_userns,
+    open_joined,
+    write_maps,
+)
 from composer.runtime.overlay import Overlay, Owner
 from composer.runtime.pending import Line, run_steps
 from composer.runtime.rootfs import Node, nodes, open_nodes, open_root
@@ -36,6 +44,7 @@ class Job:
         program: bytes | None,
         preserve: int,
         listener: int,
+        shown: int,
     ) -> None:
         self.line = line
         self.spec = spec
@@ -48,12 +57,14 @@ class Job:
         self.program = program  # the compiled seccomp filter
         self.preserve = preserve
         self.listener = listener
+        self.shown = shown  # a user namespace with the container's mappings, for id-mapped mounts
         self.namespaces = Namespaces.of(self.linux.get("namespaces") or ())
         self.operations: list[mounts.Operation] = []
         self.group: cgroup.Group | None = None
         self.unified = -1
         self.root = Root(-1)
         self.joined: list[tuple[str, int]] = []
+        self.processes = -1  # the host's /proc
         self.outside = -1  # the mount namespace to return to, for a container that has none of its own
         self.userns: dict[str, int] = {}  # text of the mappings → descriptor
         self.owner: Owner | None = None  # whose layers and nodes are shown to be; None: the host's
@@ -173,10 +184,11 @@ def _open_namespaces(job: Job) -> None:
     if not job.namespaces.has("mount"):
         job.outside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     if "user" in job.namespaces.joined:
-        job.userns[_key(*job.mappings)] = dict(job.joined)["user"]
+        job.shown = dict(job.joined)["user"]
     if all(job.mappings) and job.namespaces.has("user"):
+        job.userns[_key(*job.mappings)] = job.shown
         uid, gid = (host_id(job.linux, kind, 0) for kind in ("uid", "gid"))
-        job.owner = Owner(job.mapped(*job.mappings), uid, gid)
+        job.owner = Owner(job.shown, uid, gid)
     elif "user" in job.namespaces.new:
         raise StepError("namespaces", errno.EINVAL, "linux.uidMappings", "a user namespace needs mappings")
 
@@ -188,9 +200,8 @@ def _own_streams(job: Job) -> None:
 def _join_namespaces(job: Job) -> None:
     if "time" in job.namespaces.new:
         enter_new_time(job.linux.get("timeOffsets") or {})
+    job.processes = os.open("/proc", linux.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     join(job.joined, job.namespaces.joined)
-    if job.owner and "user" in job.namespaces.new:
-        linux.setns(job.owner.userns, linux.CLONE_NEWUSER)
 
 
 STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
@@ -211,7 +222,13 @@ def run(job: Job, body: Callable[[Job], None]) -> None:
     """All steps, then `body` in the container's process."""
     run_steps(STEPS, job)
     flags = job.namespaces.clone_flags | (linux.CLONE_NEWNS if job.outside >= 0 else 0)
-    spawn(job.line, flags, job.unified, job.process, lambda: body(job))
+    spawn(job.line, flags, job.unified, job.process, lambda: body(job), partial(_map, job))
+
+
+def _map(job: Job, pid: int) -> None:
+    """Give the container's new user namespace its ids, which only somebody outside may do."""
+    if "user" in job.namespaces.new:
+        write_maps(job.processes, pid, *job.mappings)
 
 
 def unified_of(group: cgroup.Group) -> int:
@@ -225,8 +242,9 @@ def spawn(
     unified: int,
     process_spec: Mapping[str, Any],
     body: Callable[[], None],
+    prepare: Callable[[int], None] = lambda pid: None,
 ) -> None:
-    """Clone a sibling that runs `body`; tell the caller who it is, and only then let it begin.
+    """Clone a sibling that runs `body`; tell the caller who it is, `prepare` it, and only then let it begin.
 
     `unified` is a descriptor of its cgroup v2 directory, or -1: opened before any mount namespace was joined.
     """
@@ -243,6 +261,10 @@ def spawn(
         body()
         return
     line.send("process", [pidfd], pid=pid)
+    try:
+        prepare(pid)
+    except OSError as error:
+        raise StepError.of("namespaces", error) from error
     try:
         process.schedule(pid, process_spec.get("scheduler"))
     except OSError as error:
