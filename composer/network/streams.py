@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
+import os
 import select
 import socket
 from collections.abc import Sequence
@@ -15,6 +17,10 @@ from collections.abc import Sequence
 Target = tuple[str, int]
 
 _CHUNK = 256 * 1024
+_BULK = 64 * 1024
+"""Who says so much at once goes on by splice(2), without copies."""
+_PIPE = 1024 * 1024
+_SPLICE = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 _SYN_RETRIES = 2
 """tcp(7): a target that does not answer is given up after 1 + 2 + 4 seconds."""
 _AT_ONCE = 64
@@ -30,20 +36,34 @@ class _Listener:
 
 
 class _End:
-    """One side of a connection. `pending` is what it is still to be sent; `ended` when it has said all,
-    `shut` when all was said to it. `mask` is what the epoll watches it for.
+    """One side of a connection. `pending` is what it is still to be sent, besides the `held` bytes that are
+    in the `pipe` of the other side. `ended` when it has said all, `shut` when all was said to it. `mask` is
+    what the epoll watches it for.
     """
 
-    __slots__ = ("connecting", "ended", "mask", "peer", "pending", "shut", "sock", "targets")
+    __slots__ = (
+        "connecting", "ended", "held", "mask", "peer", "pending", "pipe", "shut", "sock", "targets",
+    )  # fmt: skip
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.peer = self
         self.pending = b""
         self.ended = self.shut = self.connecting = False
-        self.mask = 0
+        self.mask = self.held = 0
+        self.pipe: tuple[int, int] | None = None
         self.targets: Sequence[Target] = ()
         """Where to try next, while it is connecting."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something that it is to be sent first."""
+        return bool(self.pending or self.peer.held)
+
+    def close(self) -> None:
+        self.sock.close()
+        for descriptor in self.pipe or ():
+            os.close(descriptor)
 
 
 class Streams:
@@ -53,7 +73,7 @@ class Streams:
         self._loop = asyncio.get_running_loop()
         self._poll = select.epoll()
         self._all: dict[int, _Listener | _End] = {}
-        self._done: list[socket.socket] = []
+        self._done: list[_End] = []
         self._buffer = memoryview(bytearray(_CHUNK))
         self._loop.add_reader(self._poll.fileno(), self._turn)
 
@@ -81,7 +101,7 @@ class Streams:
         self._loop.remove_reader(self._poll.fileno())
         for each in self._all.values():
             if isinstance(each, _End):
-                each.sock.close()
+                each.close()
         self._all.clear()
         self._poll.close()
 
@@ -96,8 +116,8 @@ class Streams:
                 except OSError:
                     self._drop(found)
         # Not before: the next connection would get the same number, and the events of the old one.
-        for sock in self._done:
-            sock.close()
+        for end in self._done:
+            end.close()
         self._done.clear()
 
     def _accept(self, listener: _Listener) -> None:
@@ -128,14 +148,20 @@ class Streams:
                 break
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, _SYN_RETRIES)
-            if made.connect_ex((address, port)) not in (0, errno.EINPROGRESS):
+            state = made.connect_ex((address, port))
+            if state == errno.EINPROGRESS:  # a neighbour on a bridge has answered before one can ask again
+                state = made.connect_ex((address, port))
+            if state not in (0, errno.EISCONN, errno.EALREADY):
                 made.close()
                 continue
             server = _End(made)
             server.connecting, server.targets = True, targets[number:]
             server.peer, client.peer = client, server
             self._all[made.fileno()] = server
-            self._watch(server, select.EPOLLOUT)
+            if state == errno.EALREADY:
+                self._watch(server, select.EPOLLOUT)
+            else:
+                self._connected(server)
             return
         self._drop(client)
 
@@ -145,18 +171,25 @@ class Streams:
             self._connected(end)
             return
         if events & select.EPOLLOUT:
+            self._drain(end.peer)
             self._send(end, end.pending)
-        if events & ~select.EPOLLOUT and not end.ended and not end.peer.pending:
+        if events & ~select.EPOLLOUT and not end.ended and not end.peer.waits:
             self._receive(end)
+        self._settle(end)
+
+    def _settle(self, end: _End) -> None:
+        """Pass on the ends of what both sides have to say, and see what each can do next."""
         for each in (end, end.peer):
-            if each.peer.ended and not each.pending and not each.shut:
+            if each.peer.ended and not each.waits and not each.shut:
                 each.shut = True
                 each.sock.shutdown(socket.SHUT_WR)
         if end.shut and end.peer.shut:
             self._drop(end)
-        else:
-            self._settle(end)
-            self._settle(end.peer)
+            return
+        for each in (end, end.peer):
+            can_speak = not each.ended and not each.peer.waits
+            mask = (select.EPOLLIN if can_speak else 0) | (select.EPOLLOUT if each.waits else 0)
+            self._watch(each, mask)
 
     def _connected(self, server: _End) -> None:
         """Its connection is there, or failed: then the next target is tried."""
@@ -167,30 +200,46 @@ class Streams:
             self._connect(client, server.targets)
             return
         server.connecting = False
-        self._settle(client)
-        self._settle(server)
+        try:
+            self._receive(client)
+            self._settle(client)
+        except OSError:
+            self._drop(client)
 
     def _receive(self, end: _End) -> None:
+        """Take what it says, and pass it on as far as the other side can hear."""
         try:
-            count = end.sock.recv_into(self._buffer)
+            if end.pipe:
+                count = end.held = os.splice(end.sock.fileno(), end.pipe[1], _PIPE, flags=_SPLICE)
+            else:
+                count = end.sock.recv_into(self._buffer)
         except BlockingIOError:
             return
-        if count:
-            self._send(end.peer, self._buffer[:count])
-        else:
+        if not count:
             end.ended = True
+        elif end.pipe:
+            self._drain(end)
+        else:
+            self._send(end.peer, self._buffer[:count])
+            if count >= _BULK:
+                end.pipe = _pipe()
+
+    def _drain(self, end: _End) -> None:
+        """What is in its pipe goes to the other side."""
+        try:
+            while end.pipe and end.held:
+                end.held -= os.splice(end.pipe[0], end.peer.sock.fileno(), end.held, flags=_SPLICE)
+        except BlockingIOError:
+            return
 
     def _send(self, end: _End, data: bytes | memoryview) -> None:
+        if not data:
+            return
         try:
             sent = end.sock.send(data)
         except BlockingIOError:
             sent = 0
         end.pending = bytes(data[sent:])
-
-    def _settle(self, end: _End) -> None:
-        """Be told of what it can do next: say something, while the other one can hear; hear what is left."""
-        can_speak = not end.ended and not end.peer.pending
-        self._watch(end, (select.EPOLLIN if can_speak else 0) | (select.EPOLLOUT if end.pending else 0))
 
     def _watch(self, end: _End, mask: int) -> None:
         if mask == end.mask:
@@ -207,4 +256,17 @@ class Streams:
         for each in {end, end.peer}:
             if self._all.pop(each.sock.fileno(), None) is not None:
                 self._watch(each, 0)
-                self._done.append(each.sock)
+                self._done.append(each)
+
+
+def _pipe() -> tuple[int, int] | None:
+    """None when there are no descriptors left for it."""
+    try:
+        made = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.fcntl(made[1], fcntl.F_SETPIPE_SZ, _PIPE)
+    except OSError:  # more than an unprivileged user may have: it works with less
+        pass
+    return made
