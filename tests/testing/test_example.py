@@ -21,7 +21,17 @@ def test_the_example_passes(host: Host, options: tuple[str, ...]) -> None:
     shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache"))
     text = (project / "compose.yaml").read_text().replace("name: counter", f"name: {host.mark}")
     (project / "compose.yaml").write_text(text)
-    command: list[str | Path] = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", project, *options]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        project,
+        *options,
+    ]
     done = subprocess.run(
         command, cwd=project, env=host.environment, capture_output=True, text=True, timeout=110, check=False
     )
