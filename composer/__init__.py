@@ -8,8 +8,7 @@
 What is named here is loaded when it is first used: a command that does not use it does not pay for it.
 """
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # what type checkers take for true; importing typing would cost each command its time
 if TYPE_CHECKING:
     from composer.api.aio import AsyncService as AsyncService
     from composer.api.aio import AsyncStack as AsyncStack
@@ -34,7 +33,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'composer' has no attribute {name!r}")
     from importlib import import_module

@@ -18,14 +18,17 @@ def main() -> None:
     """Entry point: one verb, one exit code; errors are one line on stderr and in the engine's log."""
     if not _FORKING.isdisjoint(sys.argv):
         _restart_protected()
+    from importlib import import_module
+
     from composer.runtime.errors import StepError
     from composer.runtime.options import parser
     from composer.runtime.state import Store
 
-    args = parser().parse_args()
+    args = parser(sys.argv).parse_args()
     args.store = Store(args.root)
+    module, _, name = args.function.partition(".")
     try:
-        code = args.function(args)
+        code = getattr(import_module(f"composer.runtime.{module}"), name)(args)
         sys.stdout.flush()
     except (StepError, OSError, ValueError) as error:
         _complain(args.log, args.log_format, StepError.of(args.verb, error))

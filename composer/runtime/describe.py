@@ -11,9 +11,8 @@ from typing import Any
 
 from composer.runtime import capabilities, mounts, namespaces
 from composer.runtime.errors import StepError
+from composer.runtime.options import OCI_VERSION
 
-OCI_VERSION = "1.2.0"
-VERSION = f"composer-runtime version 1.0.0\nspec: {OCI_VERSION}"
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 _SAFE = ["nosuid", "noexec", "nodev"]

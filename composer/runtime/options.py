@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
-from composer.runtime import describe, verbs
+OCI_VERSION = "1.2.0"
+VERSION = f"composer-runtime version 1.0.0\nspec: {OCI_VERSION}"
 
-Verb = Callable[[argparse.Namespace], int]
+# Flag → place in OCI resources.
+UPDATES = {
+    "memory": ("memory", "limit"),
+    "memory_reservation": ("memory", "reservation"),
+    "memory_swap": ("memory", "swap"),
+    "cpu_period": ("cpu", "period"),
+    "cpu_quota": ("cpu", "quota"),
+    "cpu_burst": ("cpu", "burst"),
+    "cpu_share": ("cpu", "shares"),
+    "cpu_rt_period": ("cpu", "realtimePeriod"),
+    "cpu_rt_runtime": ("cpu", "realtimeRuntime"),
+    "cpu_idle": ("cpu", "idle"),
+    "cpuset_cpus": ("cpu", "cpus"),
+    "cpuset_mems": ("cpu", "mems"),
+    "pids_limit": ("pids", "limit"),
+    "blkio_weight": ("blockIO", "weight"),
+}
+TEXTS = ("cpuset_cpus", "cpuset_mems")
 
 
 class _Refused(argparse.Action):
@@ -21,74 +40,26 @@ class _Refused(argparse.Action):
         parser.error(f"{self.option_strings[0]} is {self.help}")
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="composer-runtime", allow_abbrev=False)
+def parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """For a command line of these words: only the verbs that are among them are built, for speed.
+
+    `function` of what it parses is the verb's place: module and name in `composer.runtime`.
+    """
+    # A formatter with a width, and verbs with a prog, need not look for one: that imports much.
+    common: Any = {"allow_abbrev": False, "formatter_class": partial(argparse.HelpFormatter, width=100)}
+    top = argparse.ArgumentParser(prog="composer-runtime", **common)
     top.add_argument("--root", default="/run/composer-runtime", help="where containers are remembered")
     top.add_argument("--log", help="file that errors are written to as well")
     top.add_argument("--log-format", choices=("text", "json"), default="text")
     top.add_argument("--debug", action="store_true", help="accepted; there is nothing more to say")
     top.add_argument("--systemd-cgroup", action=_Refused, help="refused: use the cgroupfs manager")
-    top.add_argument("-v", "--version", action="version", version=describe.VERSION)
-    commands = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-
-    def verb(name: str, function: Verb, text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        command.set_defaults(function=function)
-        return command
-
-    for name, function, text in (
-        ("create", verbs.create_, "make a container, up to its program"),
-        ("run", verbs.run, "create, start, wait and delete"),
-    ):
-        command = verb(name, function, text)
-        _making(command)
-        command.add_argument("-b", "--bundle", default=".")
-        command.add_argument("--no-pivot", action=_Refused, help="refused: it lets containers out")
-        command.add_argument("--no-new-keyring", action=_Refused, help="refused: keys would be shared")
-        if name == "run":
-            command.add_argument("-d", "--detach", action="store_true")
-            command.add_argument("--keep", action="store_true", help="do not delete it at its end")
-        command.add_argument("id")
-
-    command = verb("exec", verbs.exec_, "run another process in a container")
-    _making(command)
-    _exec(command)
-
-    for name, function, text in (
-        ("start", verbs.start, "start the program of a created container"),
-        ("state", verbs.state, "print the state of a container"),
-        ("pause", verbs.pause, "freeze all processes of a container"),
-        ("resume", verbs.resume, "thaw them"),
-    ):
-        verb(name, function, text).add_argument("id")
-
-    command = verb("kill", verbs.kill, "send a signal to a container's first process")
-    command.add_argument("-a", "--all", action="store_true", help="to all its processes")
-    command.add_argument("id")
-    command.add_argument("signal", nargs="?", default="SIGTERM")
-
-    command = verb("delete", verbs.delete, "remove stopped containers")
-    command.add_argument("-f", "--force", action="store_true", help="kill them first; be content with none")
-    command.add_argument("ids", nargs="+", metavar="id")
-
-    command = verb("ps", verbs.ps, "list the processes of a container")
-    command.add_argument("-f", "--format", choices=("table", "json"), default="table")
-    command.add_argument("id")
-
-    command = verb("list", verbs.list_, "list all containers")
-    command.add_argument("-f", "--format", choices=("table", "json"), default="table")
-    command.add_argument("-q", "--quiet", action="store_true")
-
-    command = verb("update", verbs.update, "change the limits of a container")
-    command.add_argument("-r", "--resources", metavar="FILE", help="OCI resources as JSON; - is stdin")
-    for flag in verbs.UPDATES:
-        kind: Any = str if flag in verbs.TEXTS else int
-        command.add_argument(f"--{flag.replace('_', '-')}", type=kind)
-    command.add_argument("id")
-
-    command = verb("spec", describe.spec, "write a config.json to begin with")
-    command.add_argument("-b", "--bundle", default=".")
-    verb("features", describe.features, "tell what is supported, as JSON")
+    top.add_argument("-v", "--version", action="version", version=VERSION)
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB", prog="composer-runtime")
+    for name in [word for word in _VERBS if word in words] or _VERBS:
+        function, text, fill = _VERBS[name]
+        verb = verbs.add_parser(name, help=text, description=text, **common)
+        verb.set_defaults(function=function)
+        fill(verb)
     return top
 
 
@@ -98,7 +69,22 @@ def _making(command: argparse.ArgumentParser) -> None:
     command.add_argument("--preserve-fds", type=int, default=0, metavar="N", help="from descriptor 3 on")
 
 
+def _create(command: argparse.ArgumentParser) -> None:
+    _making(command)
+    command.add_argument("-b", "--bundle", default=".")
+    command.add_argument("--no-pivot", action=_Refused, help="refused: it lets containers out")
+    command.add_argument("--no-new-keyring", action=_Refused, help="refused: keys would be shared")
+    command.add_argument("id")
+
+
+def _run(command: argparse.ArgumentParser) -> None:
+    _create(command)
+    command.add_argument("-d", "--detach", action="store_true")
+    command.add_argument("--keep", action="store_true", help="do not delete it at its end")
+
+
 def _exec(command: argparse.ArgumentParser) -> None:
+    _making(command)
     command.add_argument("-p", "--process", metavar="FILE", help="an OCI process as JSON")
     command.add_argument("-d", "--detach", action="store_true")
     command.add_argument("-t", "--tty", action="store_true")
@@ -112,3 +98,58 @@ def _exec(command: argparse.ArgumentParser) -> None:
     command.add_argument("--process-label")
     command.add_argument("id")
     command.add_argument("command", nargs=argparse.REMAINDER)
+
+
+def _id(command: argparse.ArgumentParser) -> None:
+    command.add_argument("id")
+
+
+def _kill(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-a", "--all", action="store_true", help="to all its processes")
+    command.add_argument("id")
+    command.add_argument("signal", nargs="?", default="SIGTERM")
+
+
+def _delete(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-f", "--force", action="store_true", help="kill them first; be content with none")
+    command.add_argument("ids", nargs="+", metavar="id")
+
+
+def _ps(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-f", "--format", choices=("table", "json"), default="table")
+    command.add_argument("id")
+
+
+def _list(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-f", "--format", choices=("table", "json"), default="table")
+    command.add_argument("-q", "--quiet", action="store_true")
+
+
+def _update(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-r", "--resources", metavar="FILE", help="OCI resources as JSON; - is stdin")
+    for flag in UPDATES:
+        kind: Any = str if flag in TEXTS else int
+        command.add_argument(f"--{flag.replace('_', '-')}", type=kind)
+    command.add_argument("id")
+
+
+def _spec(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-b", "--bundle", default=".")
+
+
+_VERBS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], object]]] = {
+    "create": ("forking.create_", "make a container, up to its program", _create),
+    "run": ("forking.run", "create, start, wait and delete", _run),
+    "exec": ("forking.exec_", "run another process in a container", _exec),
+    "start": ("verbs.start", "start the program of a created container", _id),
+    "state": ("verbs.state", "print the state of a container", _id),
+    "pause": ("verbs.pause", "freeze all processes of a container", _id),
+    "resume": ("verbs.resume", "thaw them", _id),
+    "kill": ("verbs.kill", "send a signal to a container's first process", _kill),
+    "delete": ("verbs.delete", "remove stopped containers", _delete),
+    "ps": ("verbs.ps", "list the processes of a container", _ps),
+    "list": ("verbs.list_", "list all containers", _list),
+    "update": ("verbs.update", "change the limits of a container", _update),
+    "spec": ("describe.spec", "write a config.json to begin with", _spec),
+    "features": ("describe.features", "tell what is supported, as JSON", lambda _: None),
+}

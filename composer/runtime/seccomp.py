@@ -20,15 +20,14 @@ from __future__ import annotations
 import errno
 import functools
 import json
-import platform
+import os
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from composer.runtime import bpf
 
-NATIVE = {"x86_64": "x86_64", "aarch64": "aarch64"}.get(platform.machine(), platform.machine())
+NATIVE = os.uname().machine
 
 # What a machine can run: OCI name → (our column of numbers, AUDIT_ARCH_*). x32 shares the mark of x86_64.
 _RUNS: dict[str, dict[str, tuple[str, int]]] = {
@@ -138,7 +137,8 @@ def unknown_calls(seccomp: Mapping[str, Any]) -> list[str]:
 @functools.cache
 def _numbers() -> dict[str, dict[str, int]]:
     """Architecture → name → number."""
-    data = json.loads(Path(__file__).with_name("seccomp_syscalls.json").read_text())
+    with open(os.path.join(os.path.dirname(__file__), "seccomp_syscalls.json"), encoding="ascii") as file:
+        data = json.load(file)
     columns = enumerate(data["architectures"])
     return {
         arch: {name: row[place] for name, row in data["numbers"].items() if row[place] is not None}

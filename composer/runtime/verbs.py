@@ -1,5 +1,6 @@
-"""The verbs of the OCI command line, one function each; they return the exit code.
+"""The verbs of the OCI command line, one function each; they return the exit code. `forking` has the others.
 
+What makes containers may not enter: these verbs are called often, and start in half the time without.
 https://github.com/opencontainers/runtime-spec/blob/v1.2.0/runtime.md#operations; flags and output as engines
 know them from runc.
 """
@@ -9,56 +10,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
-import socket
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from composer.runtime import hooks, remarks
-from composer.runtime.create import Pending, Stdio, create
-from composer.runtime.enter import enter
+from composer.runtime import hooks
 from composer.runtime.errors import StepError
-from composer.runtime.relay import Relay, send_console
-from composer.runtime.state import Container, Store, born, read, write
-
-_STREAMS = Stdio(0, 1, 2)
-
-
-def create_(args: Namespace) -> int:
-    with _made(args) as (container, pending):
-        _hand_over(args, pending, container.pid)
-    return 0
-
-
-def run(args: Namespace) -> int:
-    """create, start, and unless detached wait and delete."""
-    with _made(args) as (container, pending):
-        relay = None if args.detach else Relay(pending)
-        if args.detach:
-            _hand_over(args, pending, container.pid)
-        elif args.pid_file:
-            write(args.pid_file, str(container.pid))
-        try:
-            _start(container)
-        except StepError:
-            _delete(container, force=True)
-            raise
-    if relay is None:
-        return 0
-    code = relay.wait()
-    if not args.keep:
-        _delete(container, force=True)
-    return code
+from composer.runtime.options import UPDATES
+from composer.runtime.state import Container, read
 
 
 def start(args: Namespace) -> int:
     container = args.store.load(args.id)
     container.require("start")
-    _start(container)
+    start_program(container)
     return 0
 
 
@@ -91,55 +58,8 @@ def delete(args: Namespace) -> int:
             if args.force and not os.path.exists(args.store.place(name)):
                 continue
             raise
-        _delete(container, force=args.force)
+        remove(container, force=args.force)
     return 0
-
-
-def exec_(args: Namespace) -> int:
-    container = args.store.load(args.id)
-    if container.require("exec") == "paused":
-        raise StepError("exec", text="the container is paused")
-    process = exec_process(args, container.spec["process"])
-    _warn(remarks.of_process(process))
-    pidfd = container.open()
-    pending = enter(pidfd, container.pid, process, _STREAMS, spec=container.spec, preserve=args.preserve_fds)
-    os.close(pidfd)
-    _until(pending, "running")
-    if args.detach or args.console_socket:
-        _hand_over(args, pending, pending.pid)
-        if args.detach:
-            return 0
-    elif args.pid_file:
-        write(args.pid_file, str(pending.pid))
-    return Relay(pending).wait()
-
-
-def exec_process(args: Namespace, own: dict[str, Any]) -> dict[str, Any]:
-    """The process of `exec`: from a file, or the container's own with what the flags change."""
-    if args.process:
-        given: dict[str, Any] = json.loads(read(args.process))
-        return given
-    if not args.command:
-        raise StepError("exec", text="neither a command nor --process is given")
-    process = {key: value for key, value in own.items() if key not in ("consoleSize", "terminal")}
-    process["args"] = args.command
-    process["terminal"] = args.tty
-    process["env"] = [*own.get("env", ()), *args.env]
-    if args.cwd:
-        process["cwd"] = args.cwd
-    if args.user:
-        uid, _, gid = args.user.partition(":")
-        process["user"] = {"uid": int(uid), "gid": int(gid or 0)}
-    if args.additional_gids:
-        process["user"] = {**process.get("user", {}), "additionalGids": args.additional_gids}
-    if args.no_new_privs:
-        process["noNewPrivileges"] = True
-    if args.cap:
-        sets = process.get("capabilities") or {}
-        kinds = ("bounding", "effective", "permitted")
-        process["capabilities"] = sets | {kind: [*sets.get(kind, ()), *args.cap] for kind in kinds}
-    labels = {"apparmorProfile": args.apparmor, "selinuxLabel": args.process_label}
-    return process | {key: value for key, value in labels.items() if value}
 
 
 def ps(args: Namespace) -> int:
@@ -179,26 +99,6 @@ def update(args: Namespace) -> int:
     return 0
 
 
-# Flag → place in OCI resources.
-UPDATES = {
-    "memory": ("memory", "limit"),
-    "memory_reservation": ("memory", "reservation"),
-    "memory_swap": ("memory", "swap"),
-    "cpu_period": ("cpu", "period"),
-    "cpu_quota": ("cpu", "quota"),
-    "cpu_burst": ("cpu", "burst"),
-    "cpu_share": ("cpu", "shares"),
-    "cpu_rt_period": ("cpu", "realtimePeriod"),
-    "cpu_rt_runtime": ("cpu", "realtimeRuntime"),
-    "cpu_idle": ("cpu", "idle"),
-    "cpuset_cpus": ("cpu", "cpus"),
-    "cpuset_mems": ("cpu", "mems"),
-    "pids_limit": ("pids", "limit"),
-    "blkio_weight": ("blockIO", "weight"),
-}
-TEXTS = ("cpuset_cpus", "cpuset_mems")
-
-
 def resources(args: Namespace) -> dict[str, Any]:
     """OCI resources of `update`: a file (- for the standard input), or flags."""
     if args.resources:
@@ -232,57 +132,7 @@ def list_(args: Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _made(args: Namespace) -> Iterator[tuple[Container, Pending]]:
-    """A created container, recorded; removed again if making it fails."""
-    store: Store = args.store
-    bundle = os.path.realpath(args.bundle)
-    spec = load_spec(f"{bundle}/config.json", args.id)
-    _warn(remarks.of_container(spec))
-    directory = store.reserve(args.id)
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    container = Container(directory, args.id, bundle, 0, 0, now, spec)
-    try:
-        container.save()
-        with _listener(container) as listener:
-            options: dict[str, Any] = {"name": args.id, "preserve": args.preserve_fds, "listener": listener}
-            pending = create(spec, bundle, _STREAMS, **options)
-            _until(pending, "created")
-        container = container._replace(pid=pending.pid, born=born(pending.pid))
-        container.save()
-    except BaseException:
-        container.forget()
-        raise
-    yield container, pending
-
-
-def load_spec(path: str, name: str) -> dict[str, Any]:
-    """The specification, with the group every container here must have. Raises StepError."""
-    try:
-        spec: dict[str, Any] = json.loads(read(path))
-    except FileNotFoundError as error:
-        raise StepError.of("specification", error) from None
-    except ValueError as error:
-        raise StepError("specification", path=path, text=f"is not JSON: {error}") from None
-    if not isinstance(spec, dict) or not str(spec.get("ociVersion", "")).startswith("1."):
-        raise StepError("specification", path="ociVersion", text="only versions 1.x are known")
-    linux = spec.setdefault("linux", {})
-    # Relative to the root, so that every later call finds it, from wherever it is made.
-    linux["cgroupsPath"] = "/" + (linux.get("cgroupsPath") or name).lstrip("/")
-    return spec
-
-
-@contextlib.contextmanager
-def _listener(container: Container) -> Iterator[int]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        # A socket's name has room for 107 bytes only: by way of a descriptor any directory will do.
-        with _directory(container) as here:
-            listener.bind(f"{here}/start")
-        listener.listen(1)
-        yield listener.fileno()
-
-
-@contextlib.contextmanager
-def _directory(container: Container) -> Iterator[str]:
+def directory(container: Container) -> Iterator[str]:
     descriptor = os.open(container.directory, os.O_PATH | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{descriptor}"
@@ -290,10 +140,12 @@ def _directory(container: Container) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _start(container: Container) -> None:
+def start_program(container: Container) -> None:
     """Connect, say start, and hear until the program runs. Then the poststart hooks."""
+    import socket
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
-        with _directory(container) as here:
+        with directory(container) as here:
             line.connect(f"{here}/start")
         os.unlink(container.start_socket)
         line.send(b'{"kind":"start"}')
@@ -301,41 +153,22 @@ def _start(container: Container) -> None:
     if answer:
         message = json.loads(answer)
         raise StepError(*(message[key] for key in ("step", "errno", "path", "text")))
-    _warn(hooks.run_all(container.spec, "poststart", container.describe("running")))
+    warn(hooks.run_all(container.spec, "poststart", container.describe("running")))
 
 
-def _delete(container: Container, *, force: bool) -> None:
+def remove(container: Container, *, force: bool) -> None:
     if force:
         container.kill()
     elif container.status() != "creating":
         container.require("delete")
     about = container.describe("stopped")
     container.forget()
-    _warn(hooks.run_all(container.spec, "poststop", about))
+    warn(hooks.run_all(container.spec, "poststop", about))
 
 
-def _hand_over(args: Namespace, pending: Pending, pid: int) -> None:
-    """Give the terminal and the pid to whoever asked for them."""
-    if pending.console >= 0:
-        if not args.console_socket:
-            container_terminal = "a terminal needs --console-socket when nobody stays to serve it"
-            raise StepError("console", text=container_terminal)
-        send_console(args.console_socket, pending.console)
-    if args.pid_file:
-        write(args.pid_file, str(pid))
-
-
-def _warn(texts: Iterable[str]) -> None:
+def warn(texts: Iterable[str]) -> None:
     for text in texts:
         print(f"warning: {text}", file=sys.stderr)
-
-
-def _until(pending: Pending, state: str) -> None:
-    while pending.state != state:
-        select.select([pending.channel], [], [])
-        pending.advance()
-        if pending.error:
-            raise pending.error
 
 
 def signal_number(text: str) -> int:
