@@ -29,6 +29,7 @@ class Check(NamedTuple):
 OLDEST = (5, 11)
 """Overlay mounts in user namespaces came last of all that is used."""
 CONTROLLERS = ("cpu", "memory", "pids")
+RESOLV_CONF = Path("/etc/resolv.conf")
 LEAST_DISK, LEAST_INODES = 2 << 30, 10_000
 LEAST_INSTANCES = 128
 UNFIT = {0x6969: "nfs", 0x794C7630: "overlayfs", 0x65735546: "fuse"}
@@ -143,6 +144,26 @@ def network(paths: Paths) -> Iterator[Check]:
         yield Check("addresses", "bad", str(error), "`composer network prune`, or give networks a `subnet`")
 
 
+def names(paths: Paths) -> Iterator[Check]:
+    from composer.network import sysctl
+    from composer.network.dns.resolvconf import upstreams
+    from composer.supervisor.hostfile import text_of
+
+    text = text_of(RESOLV_CONF)
+    asked = ", ".join(upstreams(text))
+    if "nameserver" in text:
+        yield Check("names", "good", f"others than the stack's are asked of {asked}")
+    else:
+        yield Check(
+            "names",
+            "warning",
+            f"{RESOLV_CONF} names no resolver; {asked} is asked",
+            f"a line `nameserver …` in {RESOLV_CONF}, or `dns` in the services",
+        )
+    if not sysctl.has_ipv6():
+        yield Check("ipv6", "good", "off on this host: networks have IPv4 only")
+
+
 def disk(paths: Paths) -> Iterator[Check]:
     place = next(path for path in (paths.state, *paths.state.parents) if path.exists())
     usage, counts = shutil.disk_usage(place), os.statvfs(place)
@@ -220,6 +241,7 @@ CHECKS: tuple[Callable[[Paths], Iterator[Check]], ...] = (
     user_namespaces,
     cgroups,
     network,
+    names,
     disk,
     limits,
     leftovers,

@@ -376,8 +376,15 @@ def test_the_hosts_resolvers_are_followed(site: Host, machine: Machine) -> None:
     path.write_text("nameserver 127.0.0.53\n")
     names = [machine.listen(name, 53, UDP) for name in ("127.0.0.53", "127.1.1.2", "127.0.0.1")]
     start = f'mount --bind {site.root}/etc /etc && exec "$@"'
-    up = ["unshare", "-m", "sh", "-c", start, "sh", sys.executable, "-m", "composer", "up", "-d"]
-    subprocess.run(up, cwd=stack.folder, env=site.environment, check=True, capture_output=True, timeout=60)
+    command = ["unshare", "-m", "sh", "-c", start, "sh", sys.executable, "-m", "composer"]
+
+    def run(*words: str) -> str:
+        where = {"cwd": stack.folder, "env": site.environment}
+        done = subprocess.run([*command, *words], **where, stdout=subprocess.PIPE, text=True, timeout=60)  # type: ignore[call-overload]
+        assert done.returncode == 0
+        return str(done.stdout)
+
+    run("up", "-d")
     for number, server in enumerate(names):
         asker = stack.start("exec", "-T", "web", "python3", "-SIc", ASK, f"name{number}.example")
         question, peer = server.recvfrom(2000)
@@ -389,6 +396,8 @@ def test_the_hosts_resolvers_are_followed(site: Host, machine: Machine) -> None:
             new.rename(path)
         else:
             path.unlink(missing_ok=True)
+    told = {each["title"]: each["text"] for each in json.loads(run("doctor", "--format", "json"))}
+    assert told["names"] == "/etc/resolv.conf names no resolver; 127.0.0.1 is asked"
 
 
 def test_an_orphan_keeps_its_names(site: Host, machine: Machine) -> None:
