@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import secrets
+import select
 import shutil
 import subprocess
 import sys
+import termios
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +126,50 @@ class Stack:
         """`ps -a --format json` by container name."""
         lines = self.ok("ps", "-a", "--format", "json", *words).splitlines()
         return {row["Name"]: row for row in map(json.loads, lines)}
+
+
+class Terminal:
+    """A command on a terminal of its own."""
+
+    def __init__(self, stack: Stack, *words: str, env: dict[str, str] | None = None) -> None:
+        self.seen = b""
+        environment = stack.host.environment | {"TERM": "xterm"}
+        pid, self.master = pty.fork()
+        if pid == 0:
+            os.chdir(stack.folder)
+            os.execve(COMPOSER[0], [*COMPOSER, *words], {**environment, **(env or {})})
+        self.pid = pid
+
+    def until(self, text: bytes) -> None:
+        deadline = time.monotonic() + 60
+        while text not in self.seen:
+            ready, _, _ = select.select([self.master], [], [], max(deadline - time.monotonic(), 0))
+            assert ready, self.seen
+            try:
+                data = os.read(self.master, 4096)
+            except OSError:
+                data = b""
+            assert data, self.seen
+            self.seen += data
+
+    def lines_again(self) -> bool:
+        """Whether the terminal gives whole lines and echoes, as a shell leaves it."""
+        flags = termios.tcgetattr(self.master)[3]
+        return flags & (termios.ICANON | termios.ECHO) == termios.ICANON | termios.ECHO
+
+    def type(self, text: bytes) -> None:
+        os.write(self.master, text)
+
+    def end(self) -> int:
+        """Its exit code."""
+        while True:
+            try:
+                data = os.read(self.master, 4096)
+                self.seen += data
+                if not data:
+                    break
+            except OSError:
+                break
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.master)
+        return os.waitstatus_to_exitcode(status)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import select
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host import COMPOSER, Host, Stack
+from tests.host import COMPOSER, Host, Stack, Terminal
 
 pytestmark = pytest.mark.kernel
 
@@ -103,45 +102,6 @@ def test_run_waits_for_conditions_and_says_which_failed(host: Host) -> None:
     assert done.returncode == 1
     assert "db" in done.stderr and "exit 3" in done.stderr
     assert stack.ok("run", "--rm", "--no-deps", "app") == "ran\n"
-
-
-class Terminal:
-    """A command on a terminal of its own."""
-
-    def __init__(self, stack: Stack, *words: str) -> None:
-        self.seen = b""
-        pid, self.master = pty.fork()
-        if pid == 0:
-            os.chdir(stack.folder)
-            os.execve(COMPOSER[0], [*COMPOSER, *words], {**stack.host.environment, "TERM": "xterm"})
-        self.pid = pid
-
-    def until(self, text: bytes) -> None:
-        deadline = time.monotonic() + 60
-        while text not in self.seen:
-            ready, _, _ = select.select([self.master], [], [], max(deadline - time.monotonic(), 0))
-            assert ready, self.seen
-            try:
-                data = os.read(self.master, 4096)
-            except OSError:
-                data = b""
-            assert data, self.seen
-            self.seen += data
-
-    def type(self, text: bytes) -> None:
-        os.write(self.master, text)
-
-    def end(self) -> int:
-        """Its exit code."""
-        while True:
-            try:
-                if not os.read(self.master, 4096):
-                    break
-            except OSError:
-                break
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self.master)
-        return os.waitstatus_to_exitcode(status)
 
 
 def test_run_on_a_terminal(host: Host) -> None:
