@@ -91,6 +91,8 @@ def leave(context: Context) -> None:
                 supervisor.call("quit")
         except PeerLostError:
             pass  # it was about to leave by itself
+        except ComposerError:
+            return  # somebody wants the stack again
     if paths.run.exists():
         with locked(paths.life):
             shutil.rmtree(paths.run, ignore_errors=True)

@@ -405,9 +405,12 @@ class Containers:
         if entry["state"] != "running":
             await self.discard(live.plan.id)
             return
+        service = self.known(live)
         if not live.plan.alive:
             live.change(state="running", started_at=time.time_ns(), finished_at=0)
-        service = self.known(live)
+            if service is not None:  # what its start found out was not recorded any more
+                places = await self.core.net.places(live, self.core.net.wanted(live, service))
+                live.networks = self.core.net.expected(places)
         if service.network_mode in OWN_NETWORK if service else live.networks:
             fds = {}
             for name in ("dns-udp", "dns-tcp"):

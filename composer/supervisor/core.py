@@ -27,6 +27,7 @@ from composer.paths import Paths, StackPaths
 from composer.plan.options import Desired
 from composer.plan.restart import next_restart
 from composer.record import Record, boot_id, empty, settle, stored_record, write_record
+from composer.supervisor import crash
 from composer.supervisor.containers import Containers
 from composer.supervisor.desires import digests, network_digests
 from composer.supervisor.events import Events
@@ -140,7 +141,9 @@ class Core:
     async def act(self, action: Any) -> None:
         from composer.supervisor.execute import execute
 
+        crash.point()
         await execute(self, action)
+        crash.point()
         self.changed()
 
     async def settle(self, *, now: bool = True) -> float | None:
@@ -261,6 +264,10 @@ class Core:
         for stray in known:
             await self.containers.discard(stray)
         await self.net.ports.take_up(listing["descriptors"], self.world.containers.values())
+        if self.here.switching.exists():
+            from composer.supervisor import snapshots
+
+            snapshots.finish(self)
         if self.here.faults.exists():
             await self.faulty().recover()
         self.net.touch()

@@ -116,7 +116,8 @@ class Ops:
             tasks.cancel_scope.cancel()
         for frame in frames:
             await request.send(progress=frame)
-        if options.goal == "down" and not (failures or options.services or core.world.containers):
+        left = core.world.containers or core.loop.queue or core.loop.operation
+        if options.goal == "down" and not (failures or options.services or left):
             await core.containers.await_discards()
             core.forget_stack(volumes=options.volumes)
         core.unsaved = True

@@ -7,7 +7,7 @@ A held socket's name says everything about it, so a supervisor that begins anew 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -135,6 +135,8 @@ class Ports:
             mine = self.held.setdefault(held.container, {})
             mine[held] = socket.socket(fileno=answer["fds"][name])
         for live in running.values():
+            if self.of(live) and not any(row["published"] for row in live.ports):
+                live.ports = [*rows_of_held(self.of(live)), *live.ports]
             self.serve(live)
 
     def check(self, services: Iterable[Service]) -> None:
@@ -219,6 +221,14 @@ def rows_of(port: Port, reservation: Reservation) -> list[PortRow]:
         PortRow(host_ip=address, published=reservation.port, target=port.target, protocol=wish.protocol)
         for address in addresses
     ]
+
+
+def rows_of_held(sockets: Iterable[Held]) -> Iterator[PortRow]:
+    """As `rows_of`, when only the names of the sockets are left."""
+    for held in sockets:
+        address = held.host_ip or ("::" if held.number else "0.0.0.0")
+        if not (held.host_ip and held.number):
+            yield PortRow(host_ip=address, published=held.port, target=held.target, protocol=held.protocol)
 
 
 def exposed_rows(service: Service) -> list[PortRow]:
