@@ -41,6 +41,11 @@ class StackPaths(Value):
         return self.run / "supervisor.log"
 
     @property
+    def switching(self) -> Path:
+        """What a snapshot is being made of, or gone back to, right now."""
+        return self.state / "switching.json"
+
+    @property
     def faults(self) -> Path:
         """The faults that are injected now."""
         return self.run / "faults.json"

@@ -16,6 +16,7 @@ from typing import Any
 
 import anyio
 
+from composer.disk import read_json, write_json
 from composer.errors import ComposerError, ConflictError
 from composer.model.stack import Volume
 from composer.plan.observed import ALIVE
@@ -104,9 +105,10 @@ async def create(core: Core, name: str, services: list[str], grace: int | None, 
     await settled(core)
     scope.check()
     ran = [live for live in scope.lives if live.plan.alive]
-    if ran:
-        await wish(core, Options("stop", time.time_ns(), names(ran), timeout=grace), tell)
+    note(scope, ran)
     try:
+        if ran:
+            await wish(core, Options("stop", time.time_ns(), names(ran), timeout=grace), tell)
         scope.idle()
         with core.volumes.store.locked():
             scope.hide()
@@ -114,7 +116,7 @@ async def create(core: Core, name: str, services: list[str], grace: int | None, 
             store.write(kept)
             store.sweep()
     finally:
-        began = await wish(core, start(ran), tell) if ran else []
+        began = await begin_again(core, names(ran), tell)
     core.tasks.start_soon(anyio.to_thread.run_sync, store.empty)
     return {**told(kept), "failures": began, "services": list(names(ran))}
 
@@ -153,23 +155,60 @@ async def restore(core: Core, stack: str, name: str, services: list[str], tell: 
     await settled(core)
     scope.check()
     ran = [live for live in scope.lives if live.plan.alive]
-    await kill(core, ran)
+    note(scope, ran, stack, name)
     try:
+        await kill(core, ran)
         scope.idle()
-        make(scope, kept)
-        with core.volumes.store.locked():
-            scope.hide()
-            go(scope, kept)
-            store.sweep()
+        go(scope, kept)
     finally:
-        began = await wish(core, start(ran), tell) if ran else []
+        began = await begin_again(core, names(ran), tell)
     core.tasks.start_soon(anyio.to_thread.run_sync, store.empty)
     return {**told(kept), "failures": began, "services": list(names(ran))}
+
+
+def note(scope: Scope, ran: Iterable[Live], stack: str = "", name: str = "") -> None:
+    """Whoever takes over after a crash is to know: what is gone back to, if anything, and what ran."""
+    noted = {"stack": stack, "name": name, "services": scope.services, "ran": names(ran)}
+    write_json(scope.core.here.switching, noted)
+
+
+def finish(core: Core) -> None:
+    """After a crash: what was begun to go back goes back, and what ran is started again."""
+    noted: Any = read_json(core.here.switching)
+    try:
+        if noted["name"]:
+            scope = Scope(core, noted["services"])
+            scope.idle()
+            go(scope, core.volumes.store.snapshots.get(noted["stack"], noted["name"]))
+    except ComposerError as error:
+        core.notice(f"going back to snapshot {noted['name']} was cut short: {error}")
+    ran = () if core.loop.held else tuple(noted["ran"])
+    core.tasks.start_soon(begin_again, core, ran, lambda _: None)
+
+
+async def begin_again(core: Core, services: tuple[str, ...], tell: Tell) -> list[list[str]]:
+    """Start what ran; what could not be started."""
+    options = Options("start", time.time_ns(), services, no_deps=True)
+    failures = await wish(core, options, tell) if services else []
+    core.here.switching.unlink(missing_ok=True)
+    return failures
 
 
 def told(kept: Snapshot) -> dict[str, Any]:
     anonymous = sum(len(root["anonymous"]) for root in kept["containers"].values())
     return {"volumes": len(kept["volumes"]) + anonymous, "containers": len(kept["containers"])}
+
+
+def go(scope: Scope, kept: Snapshot) -> None:
+    """Every volume and container is on the layers of that point. Done again, it does the same."""
+    store = scope.core.volumes.store
+    make(scope, kept)
+    with store.locked():
+        scope.hide()
+        switch_volumes(scope, kept)
+        for live in scope.lives:
+            switch_container(scope.core, live, kept)
+        store.snapshots.sweep()
 
 
 def make(scope: Scope, kept: Snapshot) -> None:
@@ -179,29 +218,31 @@ def make(scope: Scope, kept: Snapshot) -> None:
         for target in kept["containers"].get(slot(live), {"anonymous": {}})["anonymous"]:
             name = live.anonymous.setdefault(target, secrets.token_hex(32))
             core.volumes.ensure_anonymous(name, core.name, live.name)
+    core.changed()
 
 
-def go(scope: Scope, kept: Snapshot) -> None:
-    """Every volume and container is on the layers of that point."""
-    core = scope.core
-    volumes, store = core.volumes.store, core.volumes.store.snapshots
+def switch_volumes(scope: Scope, kept: Snapshot) -> None:
+    core, store = scope.core, scope.core.volumes.store
     for key, volume in scope.volumes.items():
         if key in kept["volumes"] and not (volume.external and kept["stack"] != core.name):
-            store.volume(volumes.folder(volume.name)).go(tuple(kept["volumes"][key]))
+            store.snapshots.volume(store.folder(volume.name)).go(tuple(kept["volumes"][key]))
         else:
             core.notice(f"volume {volume.name} stays as it is: snapshot {kept['name']} does not have it")
-    for live in scope.lives:
-        entry = kept["containers"].get(slot(live))
-        state = core.here.container_state(live.name)
-        discard(state, store.pool)
-        if entry is None or entry["image"] != live.plan.image_id:
-            why = "its image is another one now" if entry else "it is not in the snapshot"
-            core.notice(f"container {live.name} begins with what its image has: {why}")
-            continue
-        for number, layers in enumerate(entry["roots"]):
-            store.root(state, number).go(tuple(layers))
-        for target, layers in entry["anonymous"].items():
-            store.volume(volumes.folder(live.anonymous[target])).go(tuple(layers))
+
+
+def switch_container(core: Core, live: Live, kept: Snapshot) -> None:
+    store = core.volumes.store
+    entry = kept["containers"].get(slot(live))
+    state = core.here.container_state(live.name)
+    discard(state, store.snapshots.pool)
+    if entry is None or entry["image"] != live.plan.image_id:
+        why = "its image is another one now" if entry else "it is not in the snapshot"
+        core.notice(f"container {live.name} begins with what its image has: {why}")
+        return
+    for number, layers in enumerate(entry["roots"]):
+        store.snapshots.root(state, number).go(tuple(layers))
+    for target, layers in entry["anonymous"].items():
+        store.snapshots.volume(store.folder(live.anonymous[target])).go(tuple(layers))
 
 
 def discard(state: Path, pool: Path) -> None:
@@ -226,10 +267,6 @@ def slot(live: Live) -> str:
 
 def names(lives: Iterable[Live]) -> tuple[str, ...]:
     return tuple(sorted({live.plan.slot.service for live in lives}))
-
-
-def start(lives: Iterable[Live]) -> Options:
-    return Options("start", time.time_ns(), names(lives), no_deps=True)
 
 
 async def settled(core: Core) -> None:
