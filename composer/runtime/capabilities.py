@@ -5,6 +5,7 @@ capabilities(7), include/uapi/linux/capability.h, Linux 6.18. Standard library o
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping, Sequence
 
 from composer.runtime import linux
@@ -29,7 +30,6 @@ DEFAULT: tuple[str, ...] = (
     *("CAP_AUDIT_WRITE", "CAP_SETFCAP"),
 )
 
-_PR_CAPBSET_READ = 23
 _AMBIENT_RAISE, _AMBIENT_CLEAR = 2, 4
 
 
@@ -72,8 +72,8 @@ def apply(capabilities: Mapping[str, Sequence[str]]) -> None:
     _, own, _ = linux.capget()
     bounding = bits(capabilities.get("bounding") or ())
     for number in range(len(NAMES)):
-        if not bounding >> number & 1 and _bounded(number):
-            linux.prctl(linux.PR_CAPBSET_DROP, number)
+        if not bounding >> number & 1:
+            _drop(number)
     sets = {
         name: bits(capabilities.get(name) or ()) & own for name in ("effective", "permitted", "inheritable")
     }
@@ -99,9 +99,10 @@ def bits(names: Iterable[str]) -> int:
     return sum({1 << _NUMBERS[name] for name in names if name in _NUMBERS})
 
 
-def _bounded(number: int) -> bool:
-    """Whether the bounding set has it; an older kernel does not know all numbers."""
+def _drop(number: int) -> None:
+    """From the bounding set, where it may be missing already. An older kernel does not know all numbers."""
     try:
-        return linux.prctl(_PR_CAPBSET_READ, number) == 1
-    except OSError:
-        return False
+        linux.prctl(linux.PR_CAPBSET_DROP, number)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from composer.runtime import bpf
@@ -112,12 +114,8 @@ class Group:
         if not rules:
             return
         if "devices" in self._v1:
-            for file, line in devices.lines(rules):
-                path = f"{self._v1['devices']}/{file}"
-                try:
-                    write(path, line)
-                except OSError as error:
-                    raise failed(f"writing {line!r}", error, path, "devices") from None
+            for file, pairs in groupby(devices.lines(rules), key=itemgetter(0)):
+                _write_lines(f"{self._v1['devices']}/{file}", dict.fromkeys(line for _, line in pairs))
         elif self.unified:
             try:
                 _attach(self.unified, devices.program(rules))
@@ -289,6 +287,20 @@ class Group:
             yield f"{self._v1['memory']}/memory.oom_control"
         elif self.unified:
             yield f"{self.unified}/memory.events"
+
+
+def _write_lines(path: str, lines: Iterable[str]) -> None:
+    """Each line is a command of its own."""
+    line = ""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            for line in lines:
+                os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise failed(f"writing {line!r}", error, path, "devices") from None
 
 
 def _attach(directory: str, code: bytes) -> None:

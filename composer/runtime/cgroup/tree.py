@@ -30,11 +30,15 @@ def make(directory: str) -> bool:
 
 def inherit_cpuset(directory: str) -> None:
     """A new v1 cpuset has no processors and no memory, and refuses processes until it has."""
+    parent = posixpath.dirname(directory)
     for file in ("cpuset.cpus", "cpuset.mems"):
-        if not read(f"{directory}/{file}").strip():
-            parent = posixpath.dirname(directory)
+        if read(f"{directory}/{file}").strip():
+            continue
+        above = read(f"{parent}/{file}")
+        if not above.strip():
             inherit_cpuset(parent)
-            write(f"{directory}/{file}", read(f"{parent}/{file}"))
+            above = read(f"{parent}/{file}")
+        write(f"{directory}/{file}", above)
 
 
 def walk(directory: str) -> Iterator[str]:
