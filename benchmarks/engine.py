@@ -65,7 +65,7 @@ def engine() -> Iterator[Engine | None]:
                     found.end()
                 process.terminate()
                 process.wait(PATIENCE)
-            _unmount(folder)
+            unmount(folder)
 
 
 def _ready(found: Engine, process: subprocess.Popen[bytes]) -> bool:
@@ -82,8 +82,8 @@ def _ready(found: Engine, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _unmount(folder: Path) -> None:
-    """The engine leaves mounts of network namespaces, and sometimes of its root."""
+def unmount(folder: Path) -> None:
+    """Engines leave mounts of network namespaces, and sometimes of their root."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     for path in sorted((line.split()[4] for line in lines), key=len, reverse=True):
         if path.startswith(f"{folder}/"):

@@ -16,6 +16,7 @@ import pytest
 
 from composer.images.image import Image
 from composer.images.store import Store
+from composer.images.transfer import login
 from composer.paths import Paths
 from tests.images.conftest import Server
 
@@ -136,5 +137,29 @@ def test_podman_loads_and_saves(
     with (tmp_path / "back").open("rb") as file:
         image = other.load(file)[0]
     assert image.reference == "docker.io/example/busybox:1"
+    assert image.config["config"]["Env"] == ["GREETING=hello"]
+    assert greeting(image) == "hello\n"
+
+
+def test_podman_pulls_what_we_push_and_the_other_way(
+    store: Store, other: Store, busybox: Image, short: str, serve: Callable[..., Server]
+) -> None:
+    """By a registry with a password."""
+    if shutil.which("podman") is None:
+        pytest.skip("podman is not installed")
+    host = serve(users={"anna": "geheim"}).host
+    anyio.run(login, host, "anna", "geheim")
+    store.tag("example/busybox:1", f"{host}/ours:1")
+    anyio.run(store.push, f"{host}/ours:1")
+    podman = ["podman", "--root", f"{short}/root", "--runroot", f"{short}/run", "--storage-driver", "vfs"]
+    far = ["--tls-verify=false", "--creds", "anna:geheim"]
+    for words in (
+        ["pull", "-q", *far, f"{host}/ours:1"],
+        ["tag", f"{host}/ours:1", f"{host}/theirs:1"],
+        ["push", "-q", *far, f"{host}/theirs:1"],
+    ):
+        done = subprocess.run([*podman, *words], check=False, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+    image = anyio.run(other.pull, f"{host}/theirs:1")
     assert image.config["config"]["Env"] == ["GREETING=hello"]
     assert greeting(image) == "hello\n"

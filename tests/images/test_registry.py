@@ -6,15 +6,18 @@ import gzip
 import io
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from composer.errors import ImageError, NotFoundError, RegistryError
+from composer.images import registry
 from composer.images.image import Image, Progress
 from composer.images.store import Store
 from composer.images.transfer import login
@@ -264,6 +267,7 @@ def test_an_index_by_platform(store: Store, other: Store, busybox: Image, serve:
 PULL = """
 import sys
 from pathlib import Path
+from typing import Any
 import anyio
 from composer.images.store import Store
 from composer.paths import Paths
@@ -308,3 +312,54 @@ def test_killed_in_the_middle_of_a_pull(
         path for name in ("unfinished", "partial", "layers") for path in (victim.layout.root / name).iterdir()
     ]
     assert left == []
+
+
+class Spied:
+    """What is asked of registries, as it goes out; `breaks` says where the line breaks instead."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.methods: list[str] = []
+        self.breaks: Callable[[list[str]], bool] = lambda methods: False
+        ask = registry.Registry._ask
+
+        def spied(server: registry.Registry, method: str, path: str, **more: Any) -> Any:
+            self.methods.append(method)
+            if self.breaks(self.methods):
+                raise RegistryError("the line broke")
+            return ask(server, method, path, **more)
+
+        monkeypatch.setattr(registry.Registry, "_ask", spied)
+
+
+def test_layers_that_the_registry_has_elsewhere_are_mounted(
+    store: Store, other: Store, busybox: Image, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    pull(other, push(store, server))
+    other.tag(f"{server.host}/example/busybox:1", f"{server.host}/else/where:2")
+    spied = Spied(monkeypatch)
+    anyio.run(other.push, f"{server.host}/else/where:2")
+    assert "POST" in spied.methods and "PATCH" not in spied.methods
+    assert pull(store, f"{server.host}/else/where:2").id == busybox.id
+
+
+def test_a_broken_upload_goes_on_where_the_server_is(
+    store: Store, other: Store, busybox: Image, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "UPLOAD_CHUNK", 64 * 1024)
+    monkeypatch.setattr(registry, "uniform", lambda *_: 0)  # back-off without waiting
+    spied = Spied(monkeypatch)
+    spied.breaks = lambda methods: methods[-1] == "PATCH" and methods.count("PATCH") in (3, 6)
+    name = push(store, serve())
+    assert spied.methods.count("PATCH") > 8
+    assert pull(other, name).id == busybox.id
+
+
+def test_a_name_that_nobody_knows(other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(registry, "uniform", lambda *_: 0)
+    with pytest.raises(RegistryError, match=r"the name of the registry nowhere\.test cannot be resolved"):
+        pull(other, "nowhere.test/a:1")
