@@ -97,7 +97,7 @@ def test_a_shell_and_watch(stack: Stack) -> None:
     terminal.until(b"synced /src/a")
     then(terminal, b"w", b"watching  off", b"w watch on")
     then(terminal, b"2", "── web".encode())
-    terminal.type(b"x")
+    then(terminal, b"x", b"# ")
     terminal.type(b"cat /src/a; echo shell $((40+2)); exit\n")
     terminal.until(b"twoshell 42")
     terminal.until(HELP)

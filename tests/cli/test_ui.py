@@ -128,6 +128,28 @@ def test_logs_follow_the_cursor_and_can_be_searched(stack: Stack) -> None:
     play(look)
 
 
+def test_a_log_stays_at_its_end_until_it_is_scrolled(host: Host, stack: Stack) -> None:
+    script = (
+        "seq -f 'line %g.' 500; until [ -e /go ]; do sleep 0.1; done; seq -f 'late %g.' 500; sleep infinity"
+    )
+    stack.rewrite(f'services: {{web: {{image: host, init: true, command: [sh, -c, "{script}"]}}}}')
+    stack.ok("up", "-d")
+
+    async def look(app: Board, pilot: Pilot[None]) -> None:
+        log = app.query_one("#lines", RichLog)
+        await until(pilot, lambda: shows(app, "line 500."))
+        log.focus()
+        await pilot.press("pageup", "pageup")
+        await until(pilot, lambda: not shows(app, "line 500."))
+        await asyncio.to_thread(stack.ok, "exec", "-T", "web", "touch", "/go")
+        await until(pilot, lambda: len(log.lines) == 1000)
+        assert not shows(app, "late 500.")
+        await pilot.press("end")
+        await until(pilot, lambda: shows(app, "late 500."))
+
+    play(look)
+
+
 def test_events_and_details(stack: Stack) -> None:
     stack.ok("up", "-d")
 

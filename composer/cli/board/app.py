@@ -93,6 +93,8 @@ class Board(App[None]):
         """Lines of the tail that are on the screen, or were left out."""
         self.wanted = ""
         """What is searched for."""
+        self.follows, self.scrolled = True, 0
+        """Whether the log stays at its end, and how far down it was at the last look."""
         self.events_shown: object = None
 
     def compose(self) -> ComposeResult:
@@ -199,18 +201,22 @@ class Board(App[None]):
 
     def show_lines_anew(self) -> None:
         self.query_one("#lines", RichLog).clear()
-        self.count = 0
+        self.count, self.follows, self.scrolled = 0, True, 0
 
     def show_lines(self) -> None:
         log = self.query_one("#lines", RichLog)
         if not log.size.width:
             return  # not on the screen yet: it would not know how long a line may be
+        at = log.scroll_offset.y
+        self.follows = log.is_vertical_scroll_end or (self.follows and at >= self.scrolled)
+        self.scrolled = at
         lines, self.count = self.tail.since(self.count), self.tail.count
-        follows = log.is_vertical_scroll_end
         for line in lines:
             text = cells.found(line, self.wanted)
             if text is not None:
-                log.write(text, scroll_end=follows)
+                log.write(text, scroll_end=False)
+        if lines and self.follows:
+            log.scroll_end(animate=False)
 
     def show_events(self) -> None:
         """All of them, or the chosen container's; again only when there are new ones."""
