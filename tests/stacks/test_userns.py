@@ -6,12 +6,14 @@ import json
 import os
 import stat
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from composer.supervisor import userns
+from composer.syscalls import mount, unmount
 from tests.host import Host, Stack
 
 pytestmark = pytest.mark.kernel
@@ -202,6 +204,48 @@ def test_who_asks_for_the_host_runs_as_with_docker(host: Host, fields: dict[str,
     done = stack("up", "-d")
     assert done.returncode == 1
     assert why in done.stderr
+
+
+@pytest.fixture
+def strange(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system that cannot be id-mapped."""
+    place = tmp_path / "strange"
+    for name in ("strange", "lower", "upper", "work"):
+        (tmp_path / name).mkdir()
+    mount(
+        "overlay", place, "overlay", 0, ",".join(f"{x}dir={tmp_path / x}" for x in ("lower", "upper", "work"))
+    )
+    yield place
+    unmount(place)
+
+
+def test_what_cannot_be_shown_is_said_and_runs_as_with_docker(host: Host, strange: Path) -> None:
+    service = {"image": "host", "command": "sleep 1000", "volumes": [f"{strange}:/data"]}
+    stack = host.stack(json.dumps({"services": {"web": service}}))
+    done = stack("up", "-d", env={"COMPOSER_USERNS": "private"})
+    assert done.returncode == 0
+    assert f"{strange}, mounted at /data, {userns.NO_IDMAP}" in done.stderr
+    assert first(stack) == 0
+    stack.ok("exec", "-T", "web", "touch", "/data/made")
+    assert owners(strange / "made") == (0, 0)
+
+
+def test_the_host_is_asked_once(host: Host) -> None:
+    stack = host.stack(SLEEPER)
+    stack.ok("up", "-d")
+    known = host.root / "run/userns.json"
+    asked = json.loads(known.read_text())
+    assert asked["obstacle"] == ""
+    stack.ok("down", "-t", "0")
+    known.write_text(json.dumps(asked | {"obstacle": "the moon is full"}))
+    done = stack("up", "-d")
+    assert done.returncode == 1
+    assert "userns_mode private cannot be: the moon is full" in done.stderr
+    (row,) = (
+        row for row in json.loads(stack("doctor", "--format", "json").stdout) if "user n" in row["title"]
+    )
+    assert row["state"] == "warning"
+    assert "the moon is full" in row["text"]
 
 
 def test_stacks_have_ranges_of_their_own(host: Host) -> None:
