@@ -11,7 +11,7 @@ from typing import Any
 from composer.api.client import Heard, Message, Supervisor
 from composer.api.context import Context
 from composer.disk import locked
-from composer.errors import FailedError, PeerLostError
+from composer.errors import ComposerError, FailedError, PeerLostError
 
 
 def apply(
