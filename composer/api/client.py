@@ -52,7 +52,11 @@ class Supervisor:
     @classmethod
     def start(cls, paths: StackPaths) -> Supervisor:
         """The stack's supervisor, started with its keeper when the stack has none."""
-        start_keeper(paths)
+        try:
+            start_keeper(paths)
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise ComposerError(f"the stack's keeper cannot be started: {error.strerror}{where}") from error
         found = cls.connect(paths)
         if found is None:
             raise PeerLostError(

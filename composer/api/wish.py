@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ from composer.api.client import Heard, Message, Supervisor
 from composer.api.context import Context
 from composer.disk import locked
 from composer.errors import ComposerError, FailedError, PeerLostError
+
+TRIES = 3
+"""A supervisor that was killed, or about to leave, has a successor, and a wish told again goes on there."""
 
 
 def apply(
@@ -30,14 +34,21 @@ def apply(
     the stack of the files; otherwise about the stack as it was last brought up.
     """
     paths = context.stack_paths
-    supervisor = Supervisor.start(paths) if start else Supervisor.connect(paths)
-    if supervisor is None:
-        return {}
-    wish = {"options": dict(options), "parallel": context.options.get("parallel", -1), **more}
-    with supervisor:
-        if files:
-            return with_stack(context, supervisor, "apply", heard, fds, **wish)
-        return supervisor.call("apply", fds, heard, **wish)
+    parallel = context.options.get("parallel", -1)
+    wish = {"options": dict(options), "since": time.time_ns(), "parallel": parallel, **more}
+    for left in reversed(range(TRIES)):
+        supervisor = Supervisor.start(paths) if start else Supervisor.connect(paths)
+        if supervisor is None:
+            return {}
+        try:
+            with supervisor:
+                if files:
+                    return with_stack(context, supervisor, "apply", heard, fds, **wish)
+                return supervisor.call("apply", fds, heard, **wish)
+        except PeerLostError:
+            if not left:
+                raise
+    raise AssertionError("unreachable")
 
 
 def with_stack(

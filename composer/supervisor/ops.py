@@ -139,6 +139,9 @@ class Ops:
         """The options of a request, and the stack they are about."""
         core = self.core
         options = options_of(request.fields.get("options") or {})
+        since = request.fields.get("since")
+        if isinstance(since, int):
+            options = options.replace(since=min(since, options.since))
         if "stack" in request.fds:
             with os.fdopen(os.dup(request.fds["stack"]), "rb") as file:
                 core.desire(file.read(), request.text("digest"), request.fields.get("origin") or {})

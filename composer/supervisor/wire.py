@@ -8,7 +8,8 @@ frames with `progress` or `event`, and in the end one with `ok` or `error`:
 
     verb      does; answers when
     apply     a wish: `options` (plan.options.Options as JSON), fd `stack` (the Stack as JSON), `digest`,
-              `origin` {working_dir, files, name_given}; `offline`: nothing is fetched; fd `owner`: a
+              `origin` {working_dir, files, name_given}; `since`: when it was wished, in ns, so that it can
+              be told again; `offline`: nothing is fetched; fd `owner`: a
               pidfd, the stack goes down with its volumes when that process ends. Answers when nothing is
               left to do; with `wait` when all is running and healthy, or `wait_timeout` s are over:
               {failures: [[instance, reason]]}
