@@ -5,6 +5,7 @@ No name service, no passwd file: what is inside a container's root is never aske
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -44,7 +45,11 @@ def own_streams(user: Mapping[str, Any], host_id: Callable[[str, int], int]) -> 
     ids = [host_id(kind, user.get(kind, 0)) for kind in ("uid", "gid")]
     for stream in (0, 1, 2):
         if linux.filesystem_magic(stream) == linux.PIPEFS_MAGIC:
-            os.fchown(stream, *ids)
+            try:
+                os.fchown(stream, *ids)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EINVAL):
+                    raise  # else it comes from outside of the user namespace that the runtime is in
 
 
 def switch(user: Mapping[str, Any]) -> None:
