@@ -119,6 +119,8 @@ class Builder:
             self.tell(Event(job.request.name, job.request.name, "warning", text))
         site = Site(job.request, self.cache, self.store, self.environment)
         job.stages = site.plan.needed(site.target)
+        for doubt in site.doubts if not job.pulled else ():
+            self.tell(Event(job.request.name, job.request.name, "warning", str(doubt)))
         for name in unused_arguments(site):
             text = f"no ARG of {site.file} takes the build argument {name}"
             self.tell(Event(job.request.name, job.request.name, "warning", text))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.build.cache import Cache
+from composer.build.check import checked
 from composer.build.context import Folder, Source
 from composer.build.faults import fault
 from composer.build.fetch import Fetcher
@@ -48,8 +49,10 @@ class Site:
         text, self.file = self._dockerfile()
         self.lines = lex(text, self.file)
         self.platform = platform_arguments()
+        instructions = parse(self.lines)
+        self.doubts = checked(self.lines, instructions)
         self.plan: Plan = plan(
-            parse(self.lines),
+            instructions,
             request.args,
             self.platform,
             contexts=request.contexts,

@@ -147,9 +147,12 @@ def look(context: Context, wanted: Iterable[Request], *, files: bool) -> int:
                 for path, node in item.entries:
                     print(f"{path}/" if node.is_directory else path)
             continue
+        for doubt in site.doubts:
+            print(f"warning: {doubt}", file=sys.stderr)
         for name in unused_arguments(site):
             print(f"warning: no ARG of {site.file} takes the build argument {name}", file=sys.stderr)
-        print(f" {request.name}  {site.file}: nothing is wrong", file=sys.stderr)
+        words = f"{len(site.doubts)} doubtful" if site.doubts else "nothing is wrong"
+        print(f" {request.name}  {site.file}: {words}", file=sys.stderr)
     return 0
 
 
