@@ -18,7 +18,24 @@ class Context(context.Context):
 
     def removes_orphans(self, asked: bool) -> bool:
         """--remove-orphans, or Docker Compose's variable for it."""
-        return asked or self.environment.get("COMPOSE_REMOVE_ORPHANS", "").lower() in ("1", "true", "yes")
+        return asked or self.says_yes("COMPOSE_REMOVE_ORPHANS")
+
+    def says_yes(self, variable: str) -> bool:
+        return self.environment.get(variable, "").lower() in ("1", "true", "yes")
+
+    def tell_orphans(self) -> None:
+        """Containers of services that the files do not have, unless COMPOSE_IGNORE_ORPHANS."""
+        if self.says_yes("COMPOSE_IGNORE_ORPHANS"):
+            return
+        known = {*self.project.services, *self.project.stack_data.get("inactive", ())}
+        rows = self.record["containers"]
+        found = [row["name"] for row in rows if row["service"] not in known and not row["oneoff"]]
+        if found:
+            names = ", ".join(found)
+            print(f"warning: orphan containers: {names}: no file has their services", file=sys.stderr)
+            print(
+                "hint: `--remove-orphans` removes them; COMPOSE_IGNORE_ORPHANS=1 is silent", file=sys.stderr
+            )
 
     @property
     def dry_run(self) -> bool:

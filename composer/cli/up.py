@@ -78,6 +78,8 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
         hold_for_up(context, service, dependencies=not flags["no_deps"])
         flags["pull"] = "missing"
     flags["remove_orphans"] = context.removes_orphans(flags["remove_orphans"])
+    if not flags["remove_orphans"]:
+        context.tell_orphans()
     flags["build"] = flags["build"] or (flags["watch"] and not flags["no_build"])
     options = options_of(flags, service)
     if not detached:

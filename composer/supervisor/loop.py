@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 
 from composer.errors import ComposerError
 from composer.model.stack import Stack
-from composer.plan.actions import Action
+from composer.plan.actions import Action, BuildImage, PullImage
 from composer.plan.observed import Subject
 from composer.plan.options import Desired, Options
 from composer.plan.step import Blocked, Step, step
@@ -70,6 +70,8 @@ class Loop:
         self.operation: Operation | None = None
         self.queue: list[Operation] = []
         self.busy: dict[Subject, str] = {}
+        self.fetching: set[anyio.CancelScope] = set()
+        """Pulls and builds under way: nobody waits for them who wants an end."""
         self.parallel = 0
         self.blocked: tuple[Blocked, ...] = ()
         self.ended = False
@@ -84,7 +86,7 @@ class Loop:
     def submit(self, operation: Operation) -> None:
         """Put a wish in line. One that ends things overtakes what is under way."""
         if operation.options.goal in ("down", "stop", "rm") and self.operation is not None:
-            self.operation.superseded = operation.options.goal
+            self.supersede(self.operation, operation.options.goal)
         self.queue.append(operation)
         self.held = False
         self.wake()
@@ -95,8 +97,14 @@ class Loop:
             self.queue.remove(operation)
             operation.finished.set()
         elif operation is self.operation:
-            operation.superseded = operation.superseded or "Ctrl-C"
+            self.supersede(operation, operation.superseded or "Ctrl-C")
             self.wake()
+
+    def supersede(self, operation: Operation, by: str) -> None:
+        """No more of it is begun, and what takes long and can be begun again is given up."""
+        operation.superseded = by
+        for scope in self.fetching:
+            scope.cancel()
 
     async def run(self) -> None:
         """Until `ended` is set."""
@@ -151,8 +159,14 @@ class Loop:
     async def _carry_out(self, action: Action, operation: Operation | None) -> None:
         report = operation.report if operation else _nobody
         report(action, "begin", "")
+        scope = anyio.CancelScope()
+        if isinstance(action, PullImage | BuildImage):
+            self.fetching.add(scope)
         try:
-            await self.act(action)
+            with scope:
+                await self.act(action)
+            if scope.cancelled_caught:
+                raise ComposerError("given up")
         except Exception as error:  # a fault of ours ends this action, never the stack
             text = str(error) if isinstance(error, ComposerError) else internal(error)
             self.world.failures[action.subject] = text
@@ -160,6 +174,7 @@ class Loop:
         else:
             report(action, "done", "")
         finally:
+            self.fetching.discard(scope)
             del self.busy[action.subject]
             self.wake()
 

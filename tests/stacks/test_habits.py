@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -115,3 +116,34 @@ def test_a_service_of_a_profile_is_no_orphan(host: Host) -> None:
     stack.ok("--profile", "tools", "up", "-d")
     stack.ok("up", "-d", "--remove-orphans")
     assert {row["Service"] for row in stack.ps().values()} == {"web", "debug"}
+
+
+def test_down_does_not_wait_for_a_pull(host: Host) -> None:
+    """The registry takes the connection and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as registry:
+        registry.settimeout(30)
+        image = f"127.0.0.1:{registry.getsockname()[1]}/silent/image:1"
+        stack = host.stack(f"services: {{web: {{image: '{image}'}}}}")
+        process = stack.start("up", "-d")
+        client, _ = registry.accept()
+        with client:
+            stack.ok("down")
+            _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "was ended by `down`" in told
+
+
+def test_orphans_are_told_of_unless_nobody_wants_to_know(host: Host) -> None:
+    both = """
+        services:
+          web: {image: host, command: [sleep, "1000"], init: true}
+          old: {image: host, command: [sleep, "1000"], init: true}
+    """
+    stack = host.stack(both)
+    assert "orphan" not in stack("up", "-d").stderr
+    stack.rewrite(both.replace(" old:", " new:"))
+    told = stack("up", "-d").stderr
+    assert f"{stack.name}-old-1" in told and "--remove-orphans" in told
+    assert "orphan" not in stack("up", "-d", env={"COMPOSE_IGNORE_ORPHANS": "1"}).stderr
+    assert "orphan" not in stack("up", "-d", env={"COMPOSE_REMOVE_ORPHANS": "true"}).stderr
+    assert len(stack.ps()) == 2
