@@ -28,7 +28,7 @@ from composer.cli.terminal import is_terminal
 from composer.cli.watch import Switch, Watching, rules_of
 from composer.errors import ComposerError, PeerLostError
 from composer.logs import Source, follow
-from composer.record import read_record
+from composer.record import ContainerRow, read_record
 
 INTERRUPTED = 130
 OVER, AGAIN = b"x", b"f"
@@ -159,7 +159,8 @@ class Foreground:
             if event["action"] == "start":
                 self.running.add(name)
             elif event["action"] == "die":
-                self.running.discard(name)
+                if not any(row["name"] == name and row["started_at"] > event["time"] for row in self.alive()):
+                    self.running.discard(name)
                 self.exits[name] = (event["service"], code)
                 self.ends[name] = self.ends.get(name, 0) + 1
                 if code or not self.flags["abort_on_container_failure"]:
@@ -189,6 +190,10 @@ class Foreground:
             if service in data and name not in self.running
         )
 
+    def alive(self) -> list[ContainerRow]:
+        rows = read_record(self.context.stack_paths)["containers"]
+        return [r for r in rows if r["service"] in self.services and r["state"] in ("running", "paused")]
+
     @contextmanager
     def during(self) -> Iterator[None]:
         """While containers end on purpose, to come back."""
@@ -198,6 +203,8 @@ class Foreground:
             yield
         finally:
             with self.lock:
+                # What has come back may not have been heard of yet; an end that is heard of later counts.
+                self.running |= {row["name"] for row in self.alive()}
                 self.purposes -= 1
             self.check()
 
