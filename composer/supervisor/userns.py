@@ -21,7 +21,7 @@ from composer.record import boot_id
 from composer.runtime import idmaps
 from composer.runtime.namespaces import new_userns, root_of
 
-DEFAULT = "host"
+DEFAULT = "private"
 SWITCH = "COMPOSER_USERNS"
 """The variable that says `host` or `private` for services that do not say `userns_mode`."""
 FIRST, RANGES = 0x80000000, 0x7FFE
