@@ -80,6 +80,7 @@ class AsyncStack:
         isolated: bool = False,
         internal: bool = False,
         offline: bool = False,
+        all_resources: bool = False,
     ) -> None:
         self.blocking = Stack(
             *files,
@@ -92,6 +93,7 @@ class AsyncStack:
             isolated=isolated,
             internal=internal,
             offline=offline,
+            all_resources=all_resources,
         )
 
     @property
@@ -162,6 +164,9 @@ class AsyncStack:
             remove_orphans=remove_orphans,
             images=images,
         )
+
+    async def remove(self, *services: str, volumes: bool = False) -> None:
+        await in_thread(self.blocking.remove, *services, volumes=volumes)
 
     async def start(self, *services: str, wait: bool = True, timeout: float | None = None) -> None:
         await in_thread(self.blocking.start, *services, wait=wait, timeout=timeout)

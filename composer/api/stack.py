@@ -50,6 +50,7 @@ class Stack(Trials):
         isolated: bool = False,
         internal: bool = False,
         offline: bool = False,
+        all_resources: bool = False,
     ) -> None:
         """`yaml` comes after the files. Without files and `yaml`, the usual names are searched for.
 
@@ -58,7 +59,7 @@ class Stack(Trials):
         variables besides those of this process. `isolated`: a copy that collides with no other: fixed
         container names, host ports, subnets and names of volumes and networks are set aside, and ports are
         published on loopback, where there is a free one. `internal`: no network leads out. `offline`: no
-        registry is asked.
+        registry is asked. `all_resources`: also networks and volumes that no service uses.
         """
         self.directory = os.path.abspath(directory) if directory else ""
         base = self.directory or os.getcwd()
@@ -73,6 +74,7 @@ class Stack(Trials):
             "profile": list(profiles),
             "env_file": [os.path.join(base, os.fspath(file)) for file in env_files],
             "offline": offline,
+            "all_resources": all_resources,
         }
         if yaml is not None:
             self._options["text"] = text_of(yaml)
@@ -200,6 +202,10 @@ class Stack(Trials):
         self._ask("down", services, timeout, told)
         if not services:
             wish.leave(context)
+
+    def remove(self, *services: str, volumes: bool = False) -> None:
+        """Remove containers that have ended; with `volumes` also their anonymous volumes."""
+        self._ask("rm", services, None, {"volumes": volumes})
 
     def start(self, *services: str, wait: bool = True, timeout: float | None = None) -> None:
         """Start stopped containers, after what they depend on; `wait` and `timeout` as for `up`."""

@@ -1,29 +1,36 @@
 """Single containers for tests, with the names that users of testcontainers-python know.
 
-A container is a stack of one service. It belongs to this process, and is gone when that ends in whatever way.
+Containers without a network of their own share one stack of this process: each is a service of it, so only
+the first one pays for a supervisor. All of it is gone when the process ends, in whatever way.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import re
+import secrets
 import shlex
-import weakref
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from composer.api.logs import streams
 from composer.api.service import Service
-from composer.api.stack import Stack
 from composer.errors import ComposerError, UsageError
 from composer.testing.network import Network
 
 if TYPE_CHECKING:
     from composer.testing.waiting import WaitStrategy
 
-LIVE: weakref.WeakSet[Stack] = weakref.WeakSet()
-"""Stacks of containers that were started and not stopped, for reports of failed tests."""
+
+@functools.cache
+def home(pid: int) -> Network:
+    """The network of those that say none. A forked process has another."""
+    network = Network(name="containers")
+    atexit.register(lambda: network.remove() if os.getpid() == pid else None)
+    return network
 
 
 class Executed(NamedTuple):
@@ -49,7 +56,8 @@ class Container:
         self.aliases: tuple[str, ...] = ()
         self.strategy: WaitStrategy | None = None
         self.timeout = 60.0
-        self._own: Network | None = None
+        self.on: Network | None = None
+        self.service_name = ""
         self._service: Service | None = None
         if command is not None:
             self.with_command(command)
@@ -146,12 +154,10 @@ class Container:
         """It runs, is healthy if it can say so, and is what `waiting_for` says. Raises ComposerError."""
         if self._service is not None:
             raise UsageError(f"the container of {self.image} is started already")
-        network = self.network
-        if network is None:
-            network = self._own = Network(name=self.name)
-        LIVE.add(network.stack)
+        self.on = self.network or home(os.getpid())
+        self.service_name = self.name if self.network else f"{self.name}-{secrets.token_hex(3)}"
         try:
-            self._service = network.add(self.name, self.fields, self.aliases, timeout=self.timeout)
+            self._service = self.on.add(self.service_name, self.fields, self.aliases, timeout=self.timeout)
             for source, path in self.files:
                 self.service.copy_to(source, path)
             if self.strategy is not None:
@@ -162,12 +168,10 @@ class Container:
         return self
 
     def stop(self, force: bool = True, delete_volume: bool = True) -> None:
-        """It is gone; with `force` it is killed, else it is asked first. Volumes of its own go, too."""
-        if self._own is not None:
-            self._own.remove(force=force, volumes=delete_volume)
-        elif self.network is not None:
-            self.network.discard(self.name, force=force)
-        self._own = self._service = None
+        """It is gone; with `force` it is killed, else asked first. Named volumes go with the network."""
+        if self.on is not None:
+            self.on.discard(self.service_name, force=force, volumes=delete_volume)
+        self.on = self._service = None
 
     @property
     def service(self) -> Service:

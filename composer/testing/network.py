@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from composer.api.service import Service
 from composer.api.stack import Stack
+
+LIVE: weakref.WeakSet[Network] = weakref.WeakSet()
+"""All there are, for the reports of failed tests."""
 
 
 class Network:
@@ -20,30 +24,29 @@ class Network:
         self.name = f"{name}-{secrets.token_hex(4)}"
         self.internal = internal
         self.services: dict[str, dict[str, Any]] = {}
+        self.volumes: set[str] = set()
+        """All that were ever named: they go with the network."""
         self.lock = threading.Lock()
+        LIVE.add(self)
 
     @property
     def stack(self) -> Stack:
         """The containers that are on it by now."""
-        named = {
-            volume["source"]
-            for service in self.services.values()
-            for volume in service["volumes"]
-            if volume["type"] == "volume" and volume["source"]
-        }
         made = {
             "name": self.name,
             "services": self.services,
             "networks": {"default": {"internal": self.internal}},
-            "volumes": {source: {} for source in sorted(named)},
+            "volumes": {name: {} for name in sorted(self.volumes)},
         }
-        return Stack(yaml=doubled(made), name=self.name)
+        return Stack(yaml=doubled(made), name=self.name, all_resources=True)
 
     def add(self, name: str, fields: Mapping[str, Any], aliases: Sequence[str], *, timeout: float) -> Service:
         """Start one more container. Raises FailedError."""
         with self.lock:
             networks = {"default": {"aliases": list(aliases)}}
             self.services[name] = {**fields, "networks": networks}
+            named = (each["source"] for each in fields["volumes"] if each["type"] == "volume")
+            self.volumes |= set(filter(None, named))
             stack = self.stack
             pidfd = os.pidfd_open(os.getpid())
             try:
@@ -52,11 +55,12 @@ class Network:
                 os.close(pidfd)
             return stack[name]
 
-    def discard(self, name: str, *, force: bool = True) -> None:
-        """Stop and remove one container."""
+    def discard(self, name: str, *, force: bool = True, volumes: bool = True) -> None:
+        """Stop and remove one container; with `volumes` also those without a name."""
         with self.lock:
             if name in self.services:
-                self.stack.down(name, timeout=0 if force else None)
+                self.stack.stop(name, timeout=0 if force else None)
+                self.stack.remove(name, volumes=volumes)
                 del self.services[name]
 
     def create(self) -> Self:

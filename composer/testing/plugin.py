@@ -5,6 +5,7 @@ Loaded by every pytest run of an environment that has composer: nothing of ours 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from composer.testing.stacks import Stacks
 
 SCOPES = ("function", "class", "module", "package", "session")
+USERS = {"composer.testing.stacks", "composer.testing.network"}
+"""Modules without which no test has a container."""
 STACKS: pytest.StashKey[Stacks] = pytest.StashKey()
 """What was brought up in this run; not there as long as no test asked for a stack."""
 
@@ -64,9 +67,10 @@ def composer_stack(request: pytest.FixtureRequest) -> Callable[..., Stack]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failed test tells how its stacks are."""
     report = yield
-    stacks = item.config.stash.get(STACKS, None)
-    if stacks is not None and report.failed:
-        report.sections += stacks.sections(item)
+    if report.failed and not USERS.isdisjoint(sys.modules):
+        from composer.testing.story import sections
+
+        report.sections += sections(item)
     return report
 
 

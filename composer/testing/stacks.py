@@ -19,7 +19,7 @@ from composer.api.stack import Stack
 from composer.api.stale import sweep
 from composer.errors import ComposerError
 from composer.testing.plugin import SCOPES, STACKS
-from composer.testing.story import story, words
+from composer.testing.story import words
 
 FRESH = "fresh"
 """The name of the snapshot that `reset` goes back to."""
@@ -78,13 +78,6 @@ class Stacks:
         self.new.append(stack)
         stack.up(*services, wait=True, owner=None if keep else self.pidfd, **up)
         return stack
-
-    def sections(self, item: pytest.Item) -> list[tuple[str, str]]:
-        """What a failed test says about the stacks that it used."""
-        arguments = getattr(item, "funcargs", {}).values()
-        seen = [*self.used.get(item.nodeid, ()), *(a for a in arguments if isinstance(a, Stack)), *self.new]
-        lines = int(self.config.getini("composer_log_lines"))
-        return [(f"stack {one.name}", story(one, lines)) for one in dict.fromkeys(seen)]
 
 
 @contextmanager

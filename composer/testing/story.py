@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import pytest
+
 from composer.api.stack import Stack
 from composer.errors import ComposerError, StackFileError
+from composer.testing.network import LIVE
+from composer.testing.plugin import STACKS
+
+
+def sections(item: pytest.Item) -> list[tuple[str, str]]:
+    """What a failed test tells about the stacks that it used, and about containers that are there."""
+    stacks, seen = (
+        item.config.stash.get(STACKS, None),
+        [network.stack for network in LIVE if network.services],
+    )
+    if stacks is not None:
+        arguments = getattr(item, "funcargs", {}).values()
+        seen += [
+            *stacks.used.get(item.nodeid, ()),
+            *(a for a in arguments if isinstance(a, Stack)),
+            *stacks.new,
+        ]
+    lines = int(item.config.getini("composer_log_lines"))
+    return [(f"stack {one.name}", story(one, lines)) for one in dict.fromkeys(seen)]
 
 
 def story(stack: Stack, lines: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import urllib.request
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from composer.testing import (
     wait_container_is_ready,
     wait_for_logs,
 )
+from composer.testing.container import home
 from tests.host import Host
 
 pytestmark = pytest.mark.kernel
@@ -42,6 +44,10 @@ def status(container: Container) -> int:
 
 
 def nothing_is_left(host: Host) -> bool:
+    """Nor on the network that those without one share, which stays for the next of them."""
+    shared = home(os.getpid())
+    assert not shared.services and not shared.stack.containers()
+    shared.remove()
     volumes = {path.name for path in (host.root / "state/volumes").glob("*")}
     return not list((host.root / "run/stacks").glob("*")) and volumes <= {".lock"}
 

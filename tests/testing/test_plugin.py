@@ -139,12 +139,18 @@ def test_a_failure_tells_how_the_stack_is(here: Host, project: pytest.Pytester) 
         def test_never_begins(stack):
             pass
 
+        def test_container():
+            from composer.testing import Container
+            with Container("host").with_command("sh -c 'echo single; exec sleep inf'") as one:
+                one.service.wait_for_log("single")
+                assert one is None
+
         @pytest.mark.composer(yaml="services: {bad: {imag: host}}")
         def test_is_wrong(stack):
             pass
     """)
     result = project.runpytest_subprocess("-p", "no:cacheprovider")
-    result.assert_outcomes(failed=1, errors=2)
+    result.assert_outcomes(failed=2, errors=2)
     out = result.stdout.str()
     assert re.search(rf"-- stack {here.mark}-\w+ -", out)
     assert re.search(r"web-1: exited \(137\): ended by SIGKILL.*\n    Serving HTTP on", out)
