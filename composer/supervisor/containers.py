@@ -290,7 +290,7 @@ class Containers:
         live = self.core.live(action.name)
         if action.volumes:
             for name in live.anonymous.values():
-                self.core.volumes.remove(name)
+                self.core.volumes.remove(name, self.core.name)
         elif not live.plan.oneoff:
             self.core.kept_slots[live.name] = {
                 "anonymous": live.anonymous,

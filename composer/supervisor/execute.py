@@ -26,7 +26,8 @@ async def execute(core: Core, action: act.Action) -> None:
         case act.CreateVolume():
             core.volumes.ensure(core.stack.volumes[action.key], core.stack.name)
         case act.RemoveVolume():
-            core.volumes.remove(action.name)
+            if kept := core.volumes.remove(action.name, core.name):
+                core.notice(kept)
         case act.RollBack():
             from composer.supervisor.rollback import roll_back
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from composer.errors import ConflictError
 from composer.images.image import Image
 from composer.model.stack import Mount, Volume
 from composer.paths import Paths
@@ -15,6 +16,7 @@ from composer.volumes.store import VolumeStore, is_layered
 
 class Volumes:
     def __init__(self, paths: Paths, world: World) -> None:
+        self.paths = paths
         self.store = VolumeStore(paths)
         self.world = world
 
@@ -35,9 +37,18 @@ class Volumes:
     def ensure_anonymous(self, name: str, stack: str, container: str) -> None:
         self.store.ensure(Volume(name, name), stack, anonymous=container)
 
-    def remove(self, name: str) -> None:
-        self.store.remove(name)
+    def remove(self, name: str, stack: str) -> str:
+        """Why it stays, if it does: containers of other stacks have it, too."""
+        rows = [
+            row for record in stacks(self.paths) if record["stack"] != stack for row in record["containers"]
+        ]
+        used = {volume for row in rows for volume in row["plan"]["volumes"]}
         self.world.volumes.pop(name, None)
+        try:
+            self.store.remove(name, in_use=used)
+        except ConflictError as error:
+            return error.message
+        return ""
 
     def owned(self, stack: str) -> set[str]:
         """Names of the layered volumes that a stack has made."""

@@ -6,13 +6,11 @@
     <state>/volumes/<name>/chain0.json   there once a snapshot was made: `_data` is a mount then; see `layers`
 
 A volume exists when its record does. It goes by a rename, so that half of one is never seen and a later one
-of the same name never finds old data. Who uses it holds a shared lock on its folder; the kernel lets go of
-it with the last process.
+of the same name never finds old data. Who uses it is known from the records of stacks.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -142,13 +140,6 @@ class VolumeStore:
 
     # Using
 
-    def hold(self, name: str) -> int:
-        """A descriptor that keeps the volume from being removed for as long as any process has it open."""
-        self.get(name)
-        descriptor = os.open(self.folder(name), _DIRECTORY)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        return descriptor
-
     def path(self, name: str, mount: Mount, image: Image) -> str:
         """The host's path of the volume, or of the part that `subpath` names; filled from the image if empty.
 
@@ -237,7 +228,7 @@ class VolumeStore:
         with self.locked():
             if not folder.exists():
                 return
-            if name in in_use or not _is_free(folder):
+            if name in in_use:
                 raise ConflictError(
                     f"the volume {name} is in use", hint="remove the containers that use it first"
                 )
@@ -299,17 +290,6 @@ class VolumeStore:
 def is_layered(folder: Path) -> bool:
     """Whether a snapshot was ever made of the volume in this folder."""
     return (folder / "chain0.json").exists()
-
-
-def _is_free(folder: Path) -> bool:
-    descriptor = os.open(folder, _DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
 
 
 def _empty(directory: int) -> None:
