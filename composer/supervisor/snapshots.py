@@ -169,7 +169,7 @@ async def restore(core: Core, stack: str, name: str, services: list[str], tell: 
 def note(scope: Scope, ran: Iterable[Live], stack: str = "", name: str = "") -> None:
     """Whoever takes over after a crash is to know: what is gone back to, if anything, and what ran."""
     noted = {"stack": stack, "name": name, "services": scope.services, "ran": names(ran)}
-    write_json(scope.core.here.switching, noted)
+    write_json(scope.core.here.switching, noted, durable=False)
 
 
 def finish(core: Core) -> None:

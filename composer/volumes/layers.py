@@ -34,16 +34,26 @@ class Chain(Value):
 
 
 class Directory:
-    """One such directory. Whoever changes it holds the lock of the volumes; reading needs none."""
+    """One such directory. Whoever changes it holds the lock of the volumes; reading needs none.
 
-    def __init__(self, pool: Path, folder: Path, plain: str, number: int = 0) -> None:
+    `durable`: its chain is to survive a power cut; without, it may be a plain and empty directory after one.
+    """
+
+    def __init__(
+        self, pool: Path, folder: Path, plain: str, number: int = 0, *, durable: bool = True
+    ) -> None:
         self.pool, self.folder, self.plain = pool, folder, folder / plain
-        self.number = number
+        self.number, self.durable = number, durable
         self.file = folder / f"chain{number}.json"
 
     def chain(self) -> Chain | None:
         """None while it is a plain directory. Finishes what was cut short."""
-        kept = read_json(self.file)
+        try:
+            kept = read_json(self.file)
+        except ValueError:
+            if self.durable:
+                raise
+            return None
         if kept is None:
             return None
         chain = Chain(kept["live"], tuple(kept["layers"]))
@@ -62,7 +72,7 @@ class Directory:
         except OSError:
             if not layer.exists():  # else somebody else was quicker
                 raise
-        for changed in (self.folder, self.pool):
+        for changed in (self.folder, self.pool) if self.durable else ():
             _sync(changed)
 
     def _live(self, token: str) -> Path:
@@ -107,7 +117,7 @@ class Directory:
         self.work(chain).mkdir()
         self.pool.mkdir(parents=True, exist_ok=True)
         copy_looks(top, upper)
-        write_json(self.file, chain.__dict__)
+        write_json(self.file, chain.__dict__, durable=self.durable)
         self._settle(layers[0])
         return layers
 
@@ -148,10 +158,16 @@ def copy_looks(source: Path, target: Path) -> None:
             os.removexattr(target, name)
 
 
-def referenced(folders: Iterable[Path]) -> set[str]:
-    """The tokens of layers that directories in these folders lie on."""
-    files = (file for folder in folders for file in folder.glob("chain*.json"))
-    return {token for file in files for token in (read_json(file) or {"layers": ()})["layers"]}
+def referenced(folders: Iterable[Path], *, durable: bool = True) -> set[str]:
+    """The tokens of layers that directories in these folders lie on. Raises ValueError for a damaged one."""
+    found: set[str] = set()
+    for file in (file for folder in folders for file in folder.glob("chain*.json")):
+        try:
+            found |= set((read_json(file) or {"layers": ()})["layers"])
+        except ValueError:
+            if durable:
+                raise  # rather keep too much
+    return found
 
 
 def sweep(pool: Path, used: set[str]) -> None:

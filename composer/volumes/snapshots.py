@@ -93,7 +93,7 @@ class SnapshotStore:
 
     def root(self, state: Path, number: int) -> Directory:
         """The writable part of a container's overlay; `state` is the container's own folder."""
-        return Directory(self.pool, state, f"upper{number}", number)
+        return Directory(self.pool, state, f"upper{number}", number, durable=False)
 
     def overlay(self, state: Path, number: int) -> tuple[Path, Path, Layers]:
         """What a container's overlay is written to, its work folder, and the layers on top of the image's."""
@@ -115,8 +115,9 @@ class SnapshotStore:
 
     def used(self) -> set[str]:
         """The layers that volumes and containers lie on."""
-        folders = (*self.paths.volumes.glob("[!.]*/"), *self.paths.stacks_state.glob("*/containers/*/"))
-        return layers.referenced(folders)
+        volumes = layers.referenced(self.paths.volumes.glob("[!.]*/"))
+        containers = self.paths.stacks_state.glob("*/containers/*/")
+        return volumes | layers.referenced(containers, durable=False)
 
     def empty(self) -> None:
         layers.empty(self.pool)

@@ -125,6 +125,24 @@ def test_layers_are_bounded(place: Directory) -> None:
         place.keep()
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_damaged_chain(tmp_path: Path, durable: bool) -> None:
+    """Of a volume it is an error, and nothing is swept; a container begins with what its image has."""
+    folder = tmp_path / "place"
+    (folder / "plain").mkdir(parents=True)
+    place = Directory(tmp_path / "pool", folder, "plain", durable=durable)
+    place.keep()
+    place.file.write_text("")
+    if durable:
+        with pytest.raises(ValueError, match="Expecting value"):
+            place.chain()
+        with pytest.raises(ValueError, match="Expecting value"):
+            referenced([folder])
+    else:
+        assert place.chain() is None
+        assert referenced([folder], durable=False) == set()
+
+
 WATCHED = {layers.__file__, disk.__file__}
 
 
