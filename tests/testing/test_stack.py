@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -12,6 +14,7 @@ import anyio
 import pytest
 
 from composer import AsyncStack, ExecError, Stack
+from composer.api.stale import sweep
 from composer.errors import ComposerError, FailedError, LateError, NotFoundError, StackFileError, UsageError
 from tests.host import Host
 
@@ -200,6 +203,26 @@ def test_a_stack_ends_with_its_owner(here: Host) -> None:
             for _ in events:
                 pass  # until the supervisor is gone
     assert not (here.root / "run/stacks" / stack.name).exists()
+    assert not (here.root / "state/stacks" / stack.name).exists()
+    assert os.listdir(here.root / "state/volumes") == [".lock"]
+
+
+def test_what_lost_owner_and_keeper_is_swept_up(here: Host) -> None:
+    """As after a test run that somebody ended with everything that it had started."""
+    with subprocess.Popen(["sleep", "600"]) as owner:
+        pidfd = os.pidfd_open(owner.pid)
+        stack = Stack(yaml=WEB, name=named(here)).up(owner=pidfd)
+        os.close(pidfd)
+        keeper = os.pidfd_open(stack.refresh()["keeper"])
+        signal.pidfd_send_signal(keeper, signal.SIGKILL)
+        assert select.select([keeper], [], [], 20)[0]
+        os.close(keeper)
+        assert sweep() == []  # its owner lives
+        owner.kill()
+    assert sweep() == [stack.name]
+    with stack.events() as events:
+        for _ in events:
+            pass  # until the supervisor, which found it so, is gone
     assert not (here.root / "state/stacks" / stack.name).exists()
     assert os.listdir(here.root / "state/volumes") == [".lock"]
 
