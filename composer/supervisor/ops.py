@@ -151,6 +151,8 @@ class Ops:
             core.take(core.stack.replace(inactive=()))  # who speaks of no files means all there is
         else:
             core.look()
+        if options.goal == "up":
+            core.notices += core.volumes.drift(core.stack.volumes.values())
         return options
 
     def check_ports(self, options: Options) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from composer.errors import ConflictError
 from composer.images.image import Image
@@ -28,6 +28,26 @@ class Volumes:
                 self.world.volumes.pop(name, None)
             else:
                 self.world.volumes[name] = VolumeState(name, "", record.owner)
+
+    def drift(self, volumes: Iterable[Volume]) -> Iterator[str]:
+        """Volumes that are not as they are described by now, in words: data is never given up unasked."""
+        for volume in volumes:
+            record = None if volume.external else self.store.find(volume.name)
+            if record is None:
+                continue
+            differs = [
+                key
+                for key, here, there in (
+                    ("driver_opts", volume.driver_opts, record.options),
+                    ("labels", volume.labels, record.labels),
+                )
+                if dict(here) != dict(there)
+            ]
+            if differs:
+                yield (
+                    f"volume {volume.name} exists with other {' and '.join(differs)} than the file says, and "
+                    "stays as it is; `composer down -v` removes it with its data"
+                )
 
     def ensure(self, volume: Volume, stack: str) -> None:
         """Raises NotFoundError for an external one that nobody made."""
