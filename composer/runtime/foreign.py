@@ -66,7 +66,8 @@ class Job:
             return ""
 
 
-# Other runtimes only have words for it: a failed exec of the container's own program → errno.
+# Other runtimes only have words for it: a failed exec of the container's own program → errno. crun's need not
+# name the program.
 _WORDS = (
     ("not found", errno.ENOENT),
     ("no such file", errno.ENOENT),
@@ -81,7 +82,7 @@ def _understood(complaint: str, name: str, runtime: str) -> StepError:
     """The error of a call: about the container's program `name`, or else about the runtime. Pure."""
     lower = complaint.lower()
     found = [number for words, number in _WORDS if words in lower]
-    if found and "exec" in lower and name in complaint:
+    if found and ("open executable" in lower or ("exec" in lower and name in complaint)):
         return StepError("exec", found[0], name, complaint)
     return StepError("runtime", 0, runtime, complaint)
 

@@ -119,10 +119,10 @@ def test_a_program_that_cannot_be_run_is_told_from_a_runtime_that_fails(
     (corner.root / "shared").mkdir(exist_ok=True)
     (corner.root / "shared" / "plain").touch()
     log = {"path": str(corner.log("c"))}
-    with pytest.raises(RefusedError, match=name) as caught:
+    with pytest.raises(RefusedError) as caught:
         keeper.call("create", id="c", bundle=str(bundle), log=log, runtime=runtime)
         keeper.call("start", id="c")
-    assert (caught.value.step, caught.value.errno) == ("exec", number)
+    assert (caught.value.step, caught.value.errno, caught.value.path) == ("exec", number, name)
     assert keeper.call("list")["containers"] == []
 
 
