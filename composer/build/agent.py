@@ -6,9 +6,12 @@ The keys never enter the container: only the agent's socket does. It ends with t
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +42,55 @@ def agent(keys: Sequence[str], place: Path) -> Iterator[str]:
             yield str(place / SOCKET)
         finally:
             process.kill()
+
+
+@contextmanager
+def relay(target: str, place: Path, owner: tuple[int, int], mode: int) -> Iterator[str]:
+    """A socket of somebody else's to an agent: an agent itself talks to its own user and to root only."""
+    with _reachable(place) as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/{SOCKET}")
+        os.chown(place / SOCKET, *owner)
+        (place / SOCKET).chmod(mode)
+        listener.listen()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _with_us()
+                while True:
+                    client, _ = listener.accept()
+                    threading.Thread(target=_pass_on, args=(client, target), daemon=True).start()
+            finally:
+                os._exit(1)
+    try:
+        yield str(place / SOCKET)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _pass_on(client: socket.socket, target: str) -> None:
+    """Bytes both ways, until one side has no more."""
+    path = Path(target)
+    with client, socket.socket(socket.AF_UNIX) as agent_:
+        with _reachable(path.parent) as folder:
+            agent_.connect(f"{folder}/{path.name}")
+        others = {client: agent_, agent_: client}
+        while True:
+            for one in select.select(list(others), [], [])[0]:
+                data = one.recv(65536)
+                if not data:
+                    return
+                others[one].sendall(data)
+
+
+@contextmanager
+def _reachable(place: Path) -> Iterator[str]:
+    """A short name of a directory: that of a socket has room for 107 bytes only."""
+    descriptor = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def _with_us() -> None:

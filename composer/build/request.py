@@ -231,7 +231,7 @@ class _Travel:
             raise UsageError(f"{where}: {'mode is min or max' if place else 'it does not say where'}")
         return CachePlace(
             reference=fields.get("ref", ""),
-            folder="" if "ref" in fields else os.path.join(self.folder, place),
+            folder="" if "ref" in fields else os.path.normpath(os.path.join(self.folder, place)),
             tag=fields.get("tag", "latest"),
             least=fields.get("mode", "min") == "min",
             may_fail=fields.get("ignore-error", "") == "true",

@@ -289,14 +289,19 @@ class Furniture:
             if mount.required:
                 raise Wrong(f"the ssh agent {mount.id} is required, and the build was not given it")
             return
-        if not stat.S_ISSOCK(os.stat(given[0]).st_mode):
-            from composer.build.agent import agent
+        from composer.build.agent import agent, relay
 
-            given = (self.held.enter_context(agent(given, self._new())),)
+        path = given[0]
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            path = self.held.enter_context(agent(given, self._new()))
+        owner = mount.uid, mount.gid
+        if owner != (0, 0) or mount.mode is not None:
+            mode = 0o600 if mount.mode is None else mount.mode
+            path = self.held.enter_context(relay(path, self._new(), owner, mode))
         target = self._target(mount) if mount.target else f"/run/buildkit/ssh_agent.{self.count}"
         self.count += 1
         self.environment.setdefault("SSH_AUTH_SOCK", target)
-        yield _bound(target, given[0], "rw")
+        yield _bound(target, path, "rw")
 
 
 def _bound(target: str, source: str, mode: str) -> oci.Mount:

@@ -51,7 +51,7 @@ def arrived(site: Site, tell: Tell) -> list[Traveller]:
     """The caches that a request names. One that cannot be read is told, and does without."""
     found = []
     for place in site.request.cache_from:
-        event = Event(f"cache {place}", f"importing cache from {place}", "start")
+        event = Event(f"import {place}", f"importing cache from {place}", "start")
         tell(event)
         try:
             found.append(read(place, site.store))
@@ -152,7 +152,7 @@ def copy_blob(source: Layout, blob: Descriptor, target: Layout) -> None:
 def depart(site: Site, state: State, tell: Tell) -> None:
     """Write the caches that a request asks for. Raises ImageError, RegistryError."""
     for place in site.request.cache_to:
-        event = Event(f"cache {place}", f"exporting cache to {place}", "start")
+        event = Event(f"export {place}", f"exporting cache to {place}", "start")
         tell(event)
         try:
             write(site, place, [state] if place.least else [*site.results.values(), state])
