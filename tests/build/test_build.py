@@ -491,11 +491,11 @@ def test_an_agent_for_another_user(yard: Yard, tmp_path: Path) -> None:
     key = key_file(tmp_path)
     built = yard.build(
         "FROM host\nUSER nobody\n"
-        "RUN --mount=type=ssh,id=k,uid=65534 ssh-add -L >/tmp/known; stat -c %U%a $SSH_AUTH_SOCK >/tmp/mine\n",
+        "RUN --mount=type=ssh,id=k,uid=65534 ssh-add -L >/tmp/known; stat -c %U%a $SSH_AUTH_SOCK >/tmp/m\n",
         ssh={"k": (str(key),)},
     )
     assert built.read("/tmp/known").split()[1] == key.with_suffix(".pub").read_text().split()[1]
-    assert built.read("/tmp/mine") == "nobody600\n"
+    assert built.read("/tmp/m") == "nobody600\n"
 
 
 def test_a_key_that_needs_a_passphrase_is_told(yard: Yard, tmp_path: Path) -> None:
