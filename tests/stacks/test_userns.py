@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
+import struct
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +75,19 @@ def test_programs_that_change_the_user_do(host: Host) -> None:
     setup = "cp /usr/bin/id /srv/id && chown 33 /srv/id && chmod 4755 /srv/id"
     stack.ok("exec", "-T", "web", "sh", "-c", setup)
     assert "euid=33" in stack.ok("exec", "-T", "-u", "1000:1000", "web", "/srv/id")
+
+
+def test_capabilities_of_files_are_given_inside(host: Host) -> None:
+    stack = host.stack(SLEEPER)
+    (stack.folder / "data").mkdir()
+    program = stack.folder / "data/busybox"
+    shutil.copy("/bin/busybox", program)
+    net_raw = 1 << 13
+    # Version 2, effective: capabilities(7), struct vfs_cap_data.
+    os.setxattr(program, "security.capability", struct.pack("<5I", 0x02000001, net_raw, 0, 0, 0))
+    stack.ok("up", "-d")
+    look = ("exec", "-T", "-u", "1000", "web", "/data/busybox", "grep", "CapEff", "/proc/self/status")
+    assert int(stack.ok(*look).split()[1], 16) == net_raw
 
 
 def test_streams_can_be_opened_again_whoever_runs(host: Host) -> None:
