@@ -34,8 +34,8 @@ VERBS = {
         WHILE,
         (SERVICES,),
         examples=(
-            ("fault partition web db", "until Ctrl-C"),
-            ("fault partition --for 10s web db cache", "web reaches neither"),
+            ("partition web db", "until Ctrl-C"),
+            ("partition --for 10s web db cache", "web reaches neither"),
         ),
     ),
     "drop": Verb(
@@ -54,7 +54,7 @@ VERBS = {
             *WHILE,
         ),
         (TARGETS,),
-        examples=(("fault delay --by 200ms --jitter 50ms --loss 1% db", ""),),
+        examples=(("delay --by 200ms --jitter 50ms --loss 1% db", "a bad line"),),
     ),
     "kill": Verb("kill", "Kill containers, and start them again afterwards", WHILE, (SERVICES,)),
     "pause": Verb("pause", "Freeze containers, and thaw them afterwards", WHILE, (SERVICES,)),
@@ -88,7 +88,7 @@ VERBS = {
             *WHILE,
         ),
         (common.SERVICE,),
-        examples=(("fault fill-disk --path /dev/shm db", ""),),
+        examples=(("fill-disk --path /dev/shm db", "no shared memory left"),),
     ),
     "ls": Verb(
         "ls",
@@ -153,7 +153,7 @@ def inject(
     if context.dry_run:
         return wish.announce([", ".join(targets)], kind)
     fields = {"kind": kind, "targets": targets, "settings": settings, "detach": ways["detach"]}
-    lasts = nanoseconds(ways["for"], "--for")
+    lasts = nanoseconds(ways["for_"], "--for")
     number = 0
 
     def began(frame: dict[str, Any]) -> None:

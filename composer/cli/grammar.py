@@ -8,6 +8,7 @@ and running typer costs 120 ms, twice the budget of `ps`; a command line without
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from keyword import iskeyword
 from typing import Any, Literal
 
 from composer.value import Value
@@ -30,7 +31,9 @@ class Flag(Value):
 
     @property
     def key(self) -> str:
-        return self.name.replace("-", "_")
+        """What Python can call it."""
+        key = self.name.replace("-", "_")
+        return f"{key}_" if iskeyword(key) else key
 
     @property
     def initial(self) -> Any:

@@ -24,8 +24,8 @@ VERBS = {
         (common.TIMEOUT,),
         (Positional("NAME", "What to call it"), common.SERVICES),
         examples=(
-            ("snapshot create seeded", "all volumes, and what containers wrote"),
-            ("snapshot create seeded db", "of one service only"),
+            ("create seeded", "all volumes, and what containers wrote"),
+            ("create seeded db", "of one service only"),
         ),
     ),
     "ls": Verb(
@@ -49,8 +49,8 @@ VERBS = {
             common.SERVICES,
         ),
         examples=(
-            ("snapshot restore seeded", ""),
-            ("-p worker1 snapshot restore shop/seeded", "that of another stack of the same files"),
+            ("restore --wait seeded", "as it was, and everything healthy"),
+            ("restore shop/seeded", "that of another stack of the same files"),
         ),
     ),
     "rm": Verb(
