@@ -101,6 +101,8 @@ def table(entry: Entry) -> Verb:
 
 def invoke(path: tuple[str, ...], options: dict[str, Any], values: dict[str, Any]) -> int:
     entry = VERBS[path]
+    if options.get("ansi", "auto") != "auto":  # errors are told where nobody knows the command line any more
+        os.environ[VARIABLES["ansi"]] = options["ansi"]
     run = getattr(import_module(entry.module), f"run_{entry.part.replace('-', '_')}" if entry.part else "run")
     code: int = run(make_context(options, values.get("service") or []), **values)
     return code

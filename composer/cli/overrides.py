@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from composer.errors import NotFoundError, UsageError
+from composer.errors import UsageError
 
 if TYPE_CHECKING:
     from composer.model.stack import Mount
@@ -129,12 +129,3 @@ def volume(text: str) -> Mount:
         selinux=bind.get("selinux", ""),
         nocopy=own.get("nocopy", False),
     )
-
-
-def check_volumes(mounts: Sequence[Mapping[str, Any]], known: Mapping[str, Any]) -> None:
-    """Raises NotFoundError for a named volume that the stack does not have."""
-    for mount in mounts:
-        name = mount.get("source", "")
-        if mount["type"] == "volume" and name and name not in known:
-            hint = f"there are {', '.join(known)}" if known else "declare it under `volumes:` in the file"
-            raise NotFoundError(f"--volume: the stack has no volume {name}", hint=hint)

@@ -74,7 +74,6 @@ def overridden(context: Context, service: str, command: list[str], flags: dict[s
     given = {**flags, "env_from_file": file_variables(context, flags["env_from_file"])}
     given["entrypoint"] = flags["entrypoint"] or None
     fields = overrides.fields(own, given, command, context.environment)
-    overrides.check_volumes(fields.get("volumes", ()), data.get("volumes", {}))
     fields["tty"] = not flags["no_tty"] and not flags["detach"] and terminal.is_terminal()
     fields["stdin_open"] = flags["interactive"] and not flags["detach"]
     return fields

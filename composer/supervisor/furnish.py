@@ -18,7 +18,7 @@ from composer.bundle.inputs import Account, Binding, Place
 from composer.disk import write_json
 from composer.errors import ComposerError, NotFoundError, UsageError
 from composer.images.image import Image
-from composer.model.stack import OWN_USER, Mount, Service
+from composer.model.stack import OWN_USER, Mount, Service, Volume
 from composer.runtime import seccomp
 from composer.supervisor.facts import block_devices, facts_for, host_facts, wanted_devices
 from composer.supervisor.netfiles import named, partner, small_files
@@ -210,13 +210,24 @@ def source_of(core: Core, live: Live, mount: Mount, image: Image) -> str:
         return ""
     if mount.type == "bind":
         return bind_source(mount)
-    if mount.source:
+    if mount.source in core.stack.volumes:
         name = core.stack.volumes[mount.source].name
+    elif mount.source:
+        return undeclared(core, live, mount, image)
     else:
         target = os.path.normpath(mount.target)
         name = live.anonymous.setdefault(target, secrets.token_hex(32))
         core.volumes.ensure_anonymous(name, core.stack.name, live.name)
     return core.volumes.path(name, mount, image)
+
+
+def undeclared(core: Core, live: Live, mount: Mount, image: Image) -> str:
+    """Of a volume that the files no longer have, as it was; else, with `run -v`, one of that very name."""
+    for row in live.mounts:
+        if (row["type"], row["name"], row["target"]) == ("volume", mount.source, mount.target):
+            return str(row["source"])
+    core.volumes.ensure(Volume(mount.source, mount.source), "")
+    return core.volumes.path(mount.source, mount, image)
 
 
 def bind_source(mount: Mount) -> str:

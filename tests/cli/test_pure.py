@@ -11,7 +11,7 @@ from composer.api import copy
 from composer.cli import checks, complete, images, overrides, stats, top, why
 from composer.cli.joined import runs
 from composer.cli.terminal import Detached, Keys, detach_keys
-from composer.errors import NotFoundError, UsageError
+from composer.errors import UsageError
 from composer.model.digest import from_json
 from composer.model.stack import Service
 from composer.record import ContainerRow
@@ -84,8 +84,6 @@ def test_an_entrypoint_takes_the_command_with_it() -> None:
 def test_what_run_refuses() -> None:
     with pytest.raises(UsageError, match="--publish"):
         changed(publish=["eighty"])
-    with pytest.raises(NotFoundError, match="no volume other"):
-        overrides.check_volumes(changed(volume=["other:/x"])["volumes"], {"data": {}})
 
 
 # attach and run: keys, records

@@ -147,3 +147,25 @@ def test_orphans_are_told_of_unless_nobody_wants_to_know(host: Host) -> None:
     assert "orphan" not in stack("up", "-d", env={"COMPOSE_IGNORE_ORPHANS": "1"}).stderr
     assert "orphan" not in stack("up", "-d", env={"COMPOSE_REMOVE_ORPHANS": "true"}).stderr
     assert len(stack.ps()) == 2
+
+
+def test_run_makes_a_volume_that_is_named_on_the_spot(host: Host) -> None:
+    stack = host.stack("services: {web: {image: host}}")
+    volume = f"{stack.name}-spot"
+    stack.ok("run", "--rm", "-T", "-v", f"{volume}:/x", "web", "sh", "-c", "echo kept > /x/kept")
+    assert stack.ok("run", "--rm", "-T", "-v", f"{volume}:/x", "web", "cat", "/x/kept") == "kept\n"
+    stack.ok("down", "-v")
+    assert stack.ok("volume", "ls", "-q") == f"{volume}\n"
+
+
+def test_ansi_always_reaches_complaints(host: Host) -> None:
+    stack = host.stack("services: {web: {image: host, imge: x}}")
+    assert "\x1b[" in stack("--ansi", "always", "config").stderr
+    assert "\x1b[" in stack("config", env={"COMPOSE_ANSI": "always"}).stderr
+    assert "\x1b[" not in stack("--ansi", "never", "config").stderr
+
+
+def test_progress_goes_where_the_variable_says(host: Host) -> None:
+    stack = host.stack("services: {web: {image: host, command: [sleep, '1000'], init: true}}")
+    done = stack("up", "-d", env={"COMPOSE_STATUS_STDOUT": "1"})
+    assert "Started" in done.stdout and "Started" not in done.stderr

@@ -28,7 +28,7 @@ LineOf = Callable[[str, int], str | None]
 
 def show_error(error: ComposerError) -> None:
     """Print `error` on standard error, in colour when that is a terminal."""
-    paint = painter(wants_colour("auto", dict(os.environ), sys.stderr.isatty()))
+    paint = to_stderr()
     if isinstance(error, StackFileError):
         text = complaints(error.complaints, paint, source_line)
     else:
@@ -42,10 +42,15 @@ def show_error(error: ComposerError) -> None:
 
 def show_warnings(warnings: Iterable[Complaint]) -> None:
     """Print warnings on standard error."""
-    paint = painter(wants_colour("auto", dict(os.environ), sys.stderr.isatty()))
+    paint = to_stderr()
     text = complaints(warnings, paint, source_line)
     if text:
         print(text, file=sys.stderr)
+
+
+def to_stderr() -> Paint:
+    ansi = os.environ.get("COMPOSE_ANSI", "auto")
+    return painter(wants_colour(ansi, dict(os.environ), sys.stderr.isatty()))
 
 
 def painter(colour: bool) -> Paint:

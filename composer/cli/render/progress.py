@@ -176,7 +176,8 @@ def megabytes(size: int) -> str:
 
 def display(mode: str, *, title: str, ansi: str = "auto") -> Display:
     """The display for --progress MODE; auto is live on a terminal and plain elsewhere."""
-    out = sys.stderr
+    aside = os.environ.get("COMPOSE_STATUS_STDOUT", "").lower() in ("1", "true", "yes")
+    out = sys.stdout if aside else sys.stderr
     if mode == "auto":
         mode = "tty" if out.isatty() and os.environ.get("TERM") != "dumb" and ansi != "never" else "plain"
     if mode == "tty":
