@@ -96,7 +96,7 @@ def test_quick_rooms_use_the_standard_library_only(path: Path) -> None:
     assert not foreign
 
 
-HEAVY = {"jsonschema", "pyroute2", "httpx2", "typer", "rich", "anyio", "asyncio", "pydantic"}
+HEAVY = {"jsonschema", "pyroute2", "httpx2", "typer", "rich", "anyio", "asyncio", "pydantic", "textual"}
 QUICK = {
     "ps": HEAVY | {"yaml"},
     "logs": HEAVY | {"yaml"},

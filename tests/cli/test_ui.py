@@ -100,7 +100,7 @@ def test_it_shows_how_each_container_is(stack: Stack) -> None:
         assert set(web["MEMORY"]) & set("▁▂▃▄▅▆▇█")
         assert web["MEMORY"].endswith("/ 64MiB")
         assert "->80/tcp" in web["PORTS"]
-        assert "Restart" in "\n".join(screen(app))
+        await until(pilot, lambda: shows(app, "Restart", "Quit"))
 
     play(look)
 

@@ -99,7 +99,7 @@ class Board(App[None]):
 
     def compose(self) -> ComposeResult:
         yield Static(id="top")
-        yield DataTable(id="containers", cursor_type="row")
+        yield DataTable(id="containers", cursor_type="row", cursor_foreground_priority="renderable")
         with Vertical(id="below"), TabbedContent(id="tabs"):
             with TabPane("Logs", id="logs"):
                 yield RichLog(id="lines", max_lines=5000)
