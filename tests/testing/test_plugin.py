@@ -12,7 +12,7 @@ import pytest
 from tests.host import Host
 
 pytest_plugins = ["pytester"]
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(300)]
 
 STACK = """
 services:
