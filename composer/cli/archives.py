@@ -23,7 +23,7 @@ VERBS = {
             Flag("output", "str", "To a file instead of standard output", "o", metavar="FILE"),
         ),
         (Positional("IMAGE", "Names or ids", many=True, complete="image"),),
-        examples=(("image save -o all.tar shop db:16", "two images"),),
+        examples=(("save -o all.tar shop db:16", "two images"),),
     ),
     "load": Verb(
         "load",

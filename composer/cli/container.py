@@ -44,8 +44,8 @@ VERBS = {
         ),
         passthrough=True,
         examples=(
-            ("container run --rm -it host bash", "a shell in a container"),
-            ("container run -d --name cache -p 6379:6379 redis:7", "in the background"),
+            ("run --rm -it host bash", "a shell in a container"),
+            ("run -d --name cache -p 6379:6379 redis:7", "in the background"),
         ),
     ),
     "ls": Verb(

@@ -36,7 +36,7 @@ VERBS = {
             QUIET,
         ),
         (Positional("REPOSITORY[:TAG]", "Only this one", required=False, complete="image"),),
-        examples=(("image ls --format '{{.Repository}}:{{.Tag}}'", "names, a line each"),),
+        examples=(("ls --format '{{.Repository}}:{{.Tag}}'", "names, a line each"),),
     ),
     "pull": Verb(
         "pull",

@@ -57,7 +57,7 @@ VERBS = {
             Flag("subnet", "list", "A subnet (repeatable)", metavar="CIDR"),
         ),
         (Positional("NETWORK", "Its name"),),
-        examples=(("network create --subnet 10.9.0.0/24 shared", "with a subnet of one's own"),),
+        examples=(("create --subnet 10.9.0.0/24 shared", "with a subnet of one's own"),),
     ),
     "inspect": Verb(
         "inspect",
@@ -88,7 +88,7 @@ VERBS["connect"] = Verb(
         Flag("link-local-ip", "list", "A link-local address (repeatable)", metavar="IP"),
     ),
     (ONE, CONTAINER),
-    examples=(("network connect shared shop-web-1", "at once if it runs"),),
+    examples=(("connect shared shop-web-1", "at once if it runs"),),
 )
 VERBS["disconnect"] = Verb("disconnect", "Take a container off a network", (), (ONE, CONTAINER))
 COLUMNS = {"NETWORK ID": "ID", "NAME": "Name", "DRIVER": "Driver", "SCOPE": "Scope"}

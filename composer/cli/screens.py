@@ -13,9 +13,10 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from composer.cli.grammar import Flag, Positional, Verb
+from composer.cli.verbs import GROUP_PANELS
 
 TYPES: dict[str, Any] = {"bool": bool, "str": str, "int": int | None, "list": list[str]}
 SETTINGS: dict[str, Any] = {"help_option_names": ["--help", "-h"]}
@@ -106,12 +107,15 @@ def marked(text: str) -> str:
 
 
 def epilogue(verb: Verb, prefix: str) -> str | None:
-    """The examples, a line each, what they do beside them."""
+    """The examples, a line each, what they do beside them; below them where 80 columns do not hold both."""
     if not verb.examples:
         return None
     size = max(len(line) for line, _ in verb.examples)
+    beside = len(prefix) + size + max(len(text) for _, text in verb.examples) < 74
+    below = "\n    "
     lines = [
-        f"[bold cyan]{escape(f'{prefix} {line}')}[/]{' ' * (size - len(line))}   {escape(text)}"
+        f"[bold cyan]{escape(f'{prefix} {line}')}[/]"
+        f"{' ' * (size - len(line) + 3) if beside else below}{escape(text)}"
         for line, text in verb.examples
     ]
     return "\n".join(["\b", "Examples:", *lines])
@@ -125,13 +129,23 @@ def command(verb: Verb) -> type[TyperCommand]:
             return ["[OPTIONS]", *(usage(positional) for positional in verb.positionals)]
 
         def get_params(self, ctx: Any) -> list[Any]:
-            found: list[Any] = super().get_params(ctx)
-            for parameter in found:
-                if parameter.param_type_name == "argument" or parameter.name == "help":
-                    parameter.display_type_rich = lambda ctx: ""
-            return found
+            return untyped(super().get_params(ctx))
 
     return Command
+
+
+class Group(TyperGroup):
+    """Typer's group, whose `--help` is no `<bool>`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return untyped(super().get_params(ctx))
+
+
+def untyped(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if parameter.param_type_name == "argument" or parameter.name == "help":
+            parameter.display_type_rich = lambda ctx: ""
+    return parameters
 
 
 def usage(positional: Positional) -> str:
@@ -148,6 +162,7 @@ def build(
     """The whole application. `verbs` maps ("image", "ls") or ("up",) to its table and what to run."""
     app = typer.Typer(
         name="composer",
+        cls=Group,
         add_completion=False,
         no_args_is_help=True,
         rich_markup_mode="rich",
@@ -157,7 +172,7 @@ def build(
     )
     app.callback()(function("composer", root_flags, (), root))
     subs = {
-        name: typer.Typer(help=marked(text), no_args_is_help=True, context_settings=SETTINGS)
+        name: typer.Typer(cls=Group, help=marked(text), no_args_is_help=True, context_settings=SETTINGS)
         for name, text in groups.items()
     }
     for path, shown in verbs.items():
@@ -173,5 +188,5 @@ def build(
             context_settings={**SETTINGS, "allow_interspersed_args": not verb.passthrough},
         )(function(verb.name, verb.flags, verb.positionals, shown.run))
     for name, sub in subs.items():
-        app.add_typer(sub, name=name, rich_help_panel="This host")
+        app.add_typer(sub, name=name, rich_help_panel=GROUP_PANELS.get(name, "This host"))
     return app

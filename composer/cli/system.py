@@ -50,8 +50,8 @@ VERBS = {
             ),
         ),
         examples=(
-            ("system enable", "the stack of this folder"),
-            ("system enable --print shop", "see it first"),
+            ("enable", "the stack of this folder"),
+            ("enable --print shop", "see it first"),
         ),
     ),
     "disable": Verb(

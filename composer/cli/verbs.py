@@ -187,3 +187,6 @@ GROUPS: dict[str, str] = {
     "system": "This host: disk usage, cleaning up, starting with the machine",
     "volume": "Volumes of this host",
 }
+
+GROUP_PANELS: dict[str, str] = {"fault": "Experiments", "snapshot": "Experiments"}
+"""Of the groups that are about a stack and not about this host."""

@@ -49,7 +49,7 @@ VERBS = {
             ),
         ),
         (Positional("VOLUME", "Its name; made up when absent", required=False),),
-        examples=(("volume create --opt type=tmpfs --opt device=tmpfs scratch", "one in memory"),),
+        examples=(("create --opt type=tmpfs --opt device=tmpfs scratch", "one in memory"),),
     ),
     "inspect": Verb(
         "inspect",
