@@ -2,14 +2,15 @@
 
 `x-http` and `x-tcp` below `healthcheck` look from the outside, so that an image needs no shell and no curl;
 `x-restart-unhealthy` on a service restarts what is unhealthy; `x-owner` below the `bind` of a mount says who
-in the container has the files of the folder's owner. Raises ValueError with a sentence.
+in the container has the files of the folder's owner; `x-start: on-connect` starts a service with the first
+connection, `x-idle` freezes one that nobody uses. Raises ValueError with a sentence.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from composer.model import units
 from composer.model.stack import OWN_USER, FrozenMap, Probe, UnhealthyRestart
@@ -17,6 +18,58 @@ from composer.model.stack import OWN_USER, FrozenMap, Probe, UnhealthyRestart
 RESTART_UNHEALTHY = "x-restart-unhealthy"
 PROBES = ("x-http", "x-tcp")
 OWNER = "x-owner"
+START = "x-start"
+IDLE = "x-idle"
+
+
+class OwnKey(NamedTuple):
+    """Where a key of ours may be, its values in words, what an edit leads to (see `fields`), what it does."""
+
+    path: tuple[str, ...]
+    values: str
+    change: str
+    doc: str
+
+
+KEYS = (
+    OwnKey(
+        ("services", "*", START),
+        "on-connect",
+        "nothing",
+        "Start it with the first connection to a published port.",
+    ),
+    OwnKey(
+        ("services", "*", IDLE),
+        "a time",
+        "nothing",
+        "Freeze it when nobody has used it for so long.",
+    ),
+    OwnKey(
+        ("services", "*", RESTART_UNHEALTHY),
+        "true, a number, or {attempts, window}",
+        "nothing",
+        "Restart what has become unhealthy.",
+    ),
+    OwnKey(
+        ("services", "*", "healthcheck", "x-http"),
+        "a port, or {port, path, method, scheme, host, headers, status}",
+        "live",
+        "Ask by HTTP from the outside: the image needs no program for it.",
+    ),
+    OwnKey(
+        ("services", "*", "healthcheck", "x-tcp"),
+        "a port",
+        "live",
+        "Connect from the outside: the image needs no program for it.",
+    ),
+    OwnKey(
+        ("services", "*", "volumes", "*", "bind", OWNER),
+        "true, or a user as `user` has it",
+        "recreate",
+        "Who in the container has the files of the folder's owner.",
+    ),
+)
+"""All of them, as docs/compose-support.md lists them. One that is read and not here fails a test."""
 
 _HTTP = {"port", "path", "method", "scheme", "host", "headers", "status"}
 _USER = re.compile(r"[\w.-]+(:[\w.-]+)?")
@@ -61,6 +114,22 @@ def restart_unhealthy(value: Any) -> UnhealthyRestart | None:
         if (attempts is None or _is_count(attempts)) and (window is None or isinstance(window, str)):
             return UnhealthyRestart(attempts, None if window is None else units.duration(window))
     raise ValueError("must be true, false, a number of restarts, or {attempts: 3, window: 10m}")
+
+
+def on_connect(value: Any) -> bool:
+    """`on-connect`; nothing else is known."""
+    if value not in (None, "on-connect"):
+        raise ValueError("must be on-connect, or be left out")
+    return value is not None
+
+
+def idle(value: Any) -> int:
+    """A duration, as nanoseconds; 0 when it is left out."""
+    if value is None:
+        return 0
+    if not isinstance(value, str) or units.duration(value) <= 0:
+        raise ValueError("must be a time like 5m, and more than nothing")
+    return units.duration(value)
 
 
 def _is_count(value: Any) -> bool:

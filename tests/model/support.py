@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from composer.errors import ComposerError
-from composer.model import fields, schema
+from composer.model import fields, own_keys, schema
 from composer.model.load import load
 from composer.model.schema import Rule
 from composer.model.tree import Source
@@ -36,6 +36,7 @@ READING: dict[Key, tuple[str, str]] = {
     ("include", "*", "project_directory"): ("acts", ""),
     **{(one, "*", "external", "name"): ("acts", "") for one in ("networks", "volumes", "secrets", "configs")},
 }
+OWN = {key.path: key for key in own_keys.KEYS}
 # Parts of values: the key above them says all.
 VALUES = ({"extra_hosts", "*"}, {"provider", "options", "*"})
 
@@ -126,6 +127,7 @@ def walk(value: Any, rule: Rule, path: Key, found: set[Key]) -> None:
     entries: list[tuple[str, Any]] = []
     if isinstance(value, dict):
         entries = list(value.items())
+        found.update((*path, key) for key in value if (*path, key) in OWN)
     elif isinstance(value, list) and "items" in rule.spec:
         found.add((*path, "*"))
         for item in value:
@@ -160,7 +162,7 @@ missing or this page is out of date.
 * *Shown by* is a stack file of the tests that uses the key: how it is read and printed is held against Docker
   Compose's answer.
 * `*` stands for a name or an item of a list. Keys that start with `x-` are allowed, and kept, in mappings
-  with fixed keys.
+  with fixed keys; those that mean something here are at the end.
 * A step of `pre_start` takes every key of a container; those rows are not repeated here.
 """
 
@@ -180,7 +182,22 @@ def page() -> str:
             "|---|---|---|---|---|",
         ]
         lines += [line(row) for row in part]
+    lines += [OWN_HEAD, *(own_line(key) for key in own_keys.KEYS)]
     return "\n".join(lines) + "\n"
+
+
+OWN_HEAD = """
+## Our own keys
+
+Docker Compose takes these for extensions and ignores them; [differences.md](differences.md) tells more.
+
+| Key | Values | Change | What it does | Shown by |
+|---|---|---|---|---|"""
+
+
+def own_line(key: own_keys.OwnKey) -> str:
+    cells = (f"`{'.'.join(key.path)}`", key.values, key.change, key.doc, link(key.path))
+    return f"| {' | '.join(cells)} |"
 
 
 def in_step(key: Key) -> bool:
@@ -189,10 +206,13 @@ def in_step(key: Key) -> bool:
 
 def line(row: Row) -> str:
     support = f"{row.support}: {row.why}" if row.why else row.support
-    files = shown().get(row.key)
-    link = f"[{short(files[0])}](../{files[0]})" if files else ""
-    cells = (f"`{'.'.join(row.key)}`", support, row.change, row.about.replace("|", "\\|"), link)
+    cells = (f"`{'.'.join(row.key)}`", support, row.change, row.about.replace("|", "\\|"), link(row.key))
     return f"| {' | '.join(cells)} |"
+
+
+def link(key: Key) -> str:
+    files = shown().get(key)
+    return f"[{short(files[0])}](../{files[0]})" if files else ""
 
 
 def short(file: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
 import pytest
 
 from composer.errors import StackFileError
 from composer.model.load import Request, load
+from composer.model.own_keys import KEYS, OwnKey
 from tests.model import support
 from tests.model.differential import Disk
 from tests.model.support import Row
@@ -43,3 +45,21 @@ def test_what_is_refused_is_refused_by_name(row: Row) -> None:
         with pytest.raises(StackFileError) as caught:
             load(Request((str(support.ROOT / name),), str(support.ROOT)), Disk())
         assert [complaint.path for complaint in caught.value.complaints] == [row.key]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: ".".join(key.path))
+def test_every_key_of_ours_is_shown_by_a_stack_file(key: OwnKey) -> None:
+    link = LINK.search(told()[".".join(key.path)])
+    assert link
+    assert link[1] in support.shown()[key.path]
+
+
+def test_every_key_of_ours_is_in_the_table() -> None:
+    """Whatever the model reads by a name that starts with x- is told of."""
+    texts = {
+        node.value
+        for file in (support.ROOT / "composer" / "model").glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert {text for text in texts if re.fullmatch("x-[a-z-]+", text)} == {key.path[-1] for key in KEYS}
