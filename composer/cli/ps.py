@@ -19,7 +19,7 @@ from composer.record import ContainerRow
 
 NARROW = (("COMMAND", 8), ("CREATED", 0), ("COMMAND", 0), ("IMAGE", 0), ("PORTS", 12), ("STATUS", 12))
 """What gives on a narrow terminal, in order: what the other columns do not say stays longest."""
-STATUS = re.compile(r"(Up|Exited|Restarting|Created|Dead) .*?(?=   |$)")
+STATUS = re.compile(r"(Up|Exited|Restarting|Created|Dead|Waiting) .*?(?=   |$)")
 STATES = ("paused", "restarting", "removing", "running", "dead", "created", "exited")
 
 VERB = Verb(
@@ -67,12 +67,17 @@ def run(
         row
         for row in sorted(every, key=lambda r: (r["service"], r["number"], r["name"]))
         if (not service or row["service"] in service)
-        and (row["state"] in wanted if wanted else all or row["state"] in ("running", "paused", "restarting"))
+        and (row["state"] in wanted if wanted else all or shown(row))
         and (all or not row["oneoff"] or row["state"] == "running")
         and (orphans or row["service"] in context.project.services)
     ]
     show(context, rows, format=format, no_trunc=no_trunc, quiet=quiet, services=services, stats=stats)
     return 0
+
+
+def shown(row: ContainerRow) -> bool:
+    """Without `--all`: what runs, or comes back by itself or with a connection."""
+    return row["state"] in ("running", "paused", "restarting") or row["plan"].get("gated", False)
 
 
 def known_services(context: Context, ask: bool, rows: Sequence[ContainerRow]) -> list[str]:

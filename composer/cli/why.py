@@ -137,11 +137,15 @@ def examine(data: Mapping[str, Any], service: str, rows: Sequence[ContainerRow])
 def inspect(row: ContainerRow) -> Finding:
     """What there is to say of one container. Pure but for the time."""
     name, state = row["name"], row["state"]
+    if state == "paused" and row["plan"].get("gated"):
+        return Finding("good", f"{name} is frozen, as nobody uses it: the next connection thaws it", row=row)
     if state == "paused":
         tries = (f"`composer unpause {row['service']}`",)
         return Finding("bad", f"{name} is paused", tries=tries, row=row)
     if state == "running":
         return running(row)
+    if row["plan"].get("gated"):
+        return Finding("good", f"{name} waits for a connection, which starts it", row=row)
     if state == "created":
         details = (row["reason"],) if row["reason"] else ()
         code = row["exit_code"]

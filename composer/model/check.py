@@ -126,6 +126,24 @@ def _own(name: str, service: Data, config: Data, enabled: set[str]) -> Iterator[
             yield path, "only a mount of type bind has a source whose owner counts", None
     key = own_keys.RESTART_UNHEALTHY
     yield from _judged((key,), own_keys.restart_unhealthy, service.get(key))
+    for key, read in ((own_keys.START, own_keys.on_connect), (own_keys.IDLE, own_keys.idle)):
+        if service.get(key) is not None:
+            yield from _judged((key,), read, service[key])
+            yield from _unheard(name, key, service)
+
+
+def _unheard(name: str, key: str, service: Data) -> Iterator[Finding]:
+    """A service that nothing could wake by a connection."""
+    ports = service.get("ports", ())
+    if service.get("network_mode", "") not in ("", "bridge", "default"):
+        why = f"but `network_mode: {service['network_mode']}` leaves it no port that could be held"
+    elif not ports:
+        why = "but it publishes none"
+    elif all(port.get("protocol", "tcp") != "tcp" for port in ports):
+        why = "but it only publishes others: what is sent without a connection cannot be kept"
+    else:
+        return
+    yield (key,), f"service `{name}` would be woken by a connection to a published TCP port, {why}", None
 
 
 def _judged(path: Path, read: Callable[[Any], object], value: Any) -> Iterator[Finding]:

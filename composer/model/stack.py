@@ -314,6 +314,10 @@ class Service(Value):
     depends_on: Mapping[str, Dependency] = NOTHING
     restart: RestartPolicy = RestartPolicy()
     restart_unhealthy: UnhealthyRestart | None = None
+    on_connect: bool = False
+    """It starts with the first connection to one of its published ports."""
+    idle: int = 0
+    """Nanoseconds without connections after which it is frozen until the next one; 0: never."""
     healthcheck: Healthcheck | None = None
     stop_grace_period: int | None = None
     stop_signal: str = ""

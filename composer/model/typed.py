@@ -137,6 +137,8 @@ def _service(name: str, data: Data) -> s.Service:
         endpoint_mode=deploy.get("endpoint_mode", ""),
         placement=frozen(deploy.get("placement", {})),
         restart_unhealthy=own_keys.restart_unhealthy(data.get(own_keys.RESTART_UNHEALTHY)),
+        on_connect=own_keys.on_connect(data.get(own_keys.START)),
+        idle=own_keys.idle(data.get(own_keys.IDLE)),
         extensions=_extensions(data),
     )
 

@@ -118,6 +118,14 @@ class StartContainer(ContainerAction):
     awaited: str = ""
 
 
+class AwaitConnection(ContainerAction):
+    """Hold its published ports: the first connection to one of them starts it."""
+
+
+class FreezeContainer(ContainerAction):
+    """Hold its published ports and freeze it, if nobody has used it by now."""
+
+
 class RestartContainer(ContainerAction):
     """Start it again because its policy says so, and record these counters. `backoff` in nanoseconds."""
 
@@ -190,6 +198,8 @@ VERBS: Mapping[type[Action], str] = {
     CreateContainer: "create",
     UpdateContainer: "update",
     StartContainer: "start",
+    AwaitConnection: "await a connection",
+    FreezeContainer: "freeze",
     RestartContainer: "restart",
     RunSteps: "run pre_start",
     RunHooks: "run post_start",

@@ -28,6 +28,8 @@ CONSEQUENCES: Mapping[str, Consequence] = {
     "placement": "nothing",
     "extensions": "nothing",
     "restart_unhealthy": "nothing",
+    "on_connect": "nothing",
+    "idle": "nothing",
     "expose": "nothing",
     # Without effect on a container of ours.
     "models": "nothing",

@@ -77,10 +77,26 @@ class Container(Value):
     """Made to take over from one that serves: until then without published ports and the service's name."""
     retired: bool = False
     """Another one took over from it."""
+    gated: bool = False
+    """Connections to its published ports wait with us: until it has started, or for it to be thawed."""
+    used_at: int = 0
+    """When somebody was last known to use it."""
+    idle_after: int = 0
+    """How long nobody may use it before it is frozen, as a person asked for; 0: what its service says."""
 
     @property
     def alive(self) -> bool:
         return self.state in ALIVE
+
+    @property
+    def waiting(self) -> bool:
+        """The next connection starts it."""
+        return self.gated and not self.alive
+
+    @property
+    def idle(self) -> bool:
+        """Frozen as nobody used it; the next connection thaws it."""
+        return self.gated and self.state == "paused"
 
 
 class NetworkState(Value):

@@ -98,7 +98,18 @@ class _Sorter:
         self.chosen, drawn = select(desired, observed, options)
         self.selected = self.chosen | drawn
         self.drifted = drifted(desired, observed, options, self.chosen)
+        self.needed = self._needed()
         self.found: dict[str, tuple[Instance, ...]] = {}
+
+    def _needed(self) -> set[str]:
+        """Services that others depend on which run, or are to: these start without a connection, too."""
+        found: set[str] = set()
+        running = {container.slot.service for container in self.observed.containers if container.alive}
+        for name in reversed(self.desired.order):
+            service = self.desired.stack.services[name]
+            if name in self.selected and (not service.on_connect or name in found | running):
+                found.update(service.depends_on)
+        return found
 
     def all(self) -> Partition:
         filled: dict[str, dict[int, Container]] = {}
@@ -140,6 +151,7 @@ class _Sorter:
         if not filled and self.goal.strict and scale:
             yield Instance(Slot(name, 1), self.desired.name(service, 1), None, Phase.LEFT)
         paced = creates and service.update_config is not None and not self.options.no_start
+        paced = paced and not service.on_connect
         if paced and rollout.overlaps(service):
             found = [self._running(service, container, creates) for _, container in sorted(filled.items())]
             yield from self._in_turns(service, found, scale)
@@ -170,7 +182,7 @@ class _Sorter:
             return _instance(container, Phase.REMOVE, self.options.goal)
         if target == "ended-absent":
             return _instance(container, Phase.LEFT if container.alive else Phase.REMOVE, self.options.goal)
-        stops = container.alive or restart.next_restart(container)
+        stops = container.alive or container.gated or restart.next_restart(container)
         return _instance(container, Phase.STOP if stops else Phase.LEFT, self.options.goal)
 
     def _running(self, service: Service, container: Container, creates: bool) -> Instance:
@@ -251,12 +263,25 @@ class _Sorter:
             return Phase.LEFT, ""
         if self.goal.by_policy:
             starts = container.begun_at < self.options.since and restart.outlives_reboot(container)
-            return (Phase.START, f"restart: {container.restart.condition}") if starts else (Phase.LEFT, "")
+            phase = Phase.WAITS if service.on_connect else Phase.START
+            return (phase, f"restart: {container.restart.condition}") if starts else (Phase.LEFT, "")
         if container.begun_at and not self.goal.afresh and self._completed(service, container):
             return Phase.DONE, ""
         if container.begun_at and container.begun_at >= self.options.since and not container.stopped:
             return Phase.ENDED, ""
+        if self._waits(service, container):
+            return Phase.WAITS, "x-start: on-connect"
         return Phase.START, ended(container)
+
+    def _waits(self, service: Service, container: Container) -> bool:
+        """Whether it starts with a connection, not now: unless it is needed, was asked for by its name, or
+        ran when a restart was asked for.
+        """
+        if not service.on_connect or service.name in self.needed:
+            return False
+        if self.goal.afresh and container.finished_at >= self.options.since:
+            return False
+        return self.goal.creates or not self.options.services
 
     def _completed(self, service: Service, container: Container) -> bool:
         return (

@@ -13,6 +13,7 @@ class Phase(Enum):
     REPLACE = "it is to make room for a new one"
     AGAIN = "it runs, and is to be begun again"
     START = "it does not run, and should"
+    WAITS = "it does not run, and is to start with the first connection"
     HOOKS = "it runs, its post_start hooks have not"
     UP = "it runs as it should"
     ENDED = "it was begun for this goal, and ended by itself"

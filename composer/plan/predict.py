@@ -13,11 +13,13 @@ from typing import Any
 from composer.model.stack import FrozenMap
 from composer.plan.actions import (
     Action,
+    AwaitConnection,
     BuildImage,
     ContainerAction,
     CreateContainer,
     CreateNetwork,
     CreateVolume,
+    FreezeContainer,
     ImageAction,
     KillContainer,
     NetworkAction,
@@ -176,6 +178,7 @@ def _started(action: StartContainer, container: Container, now: int) -> dict[str
         "again": False,
         "health": Health(began=now, status="healthy") if healthy else None,
         "hooks": tuple(kind for kind in container.hooks if kind == "pre_start"),
+        "gated": False,
     }
 
 
@@ -189,7 +192,7 @@ def _restarted(action: RestartContainer, container: Container, now: int) -> dict
 def _stopped(action: ContainerAction, container: Container, now: int) -> dict[str, Any]:
     again = isinstance(action, StopContainer) and action.again
     if not container.alive:
-        return {"stopped": True}
+        return {"stopped": True, "gated": False}
     tries = action.tries if isinstance(action, StopContainer) and again else container.tries
     code = 137 if isinstance(action, KillContainer) else 143
     return {
@@ -200,6 +203,7 @@ def _stopped(action: ContainerAction, container: Container, now: int) -> dict[st
         "stopped": not again,
         "again": again,
         "tries": tries,
+        "gated": False,
     }
 
 
@@ -211,12 +215,22 @@ def _hooked(action: RunHooks, container: Container, now: int) -> dict[str, Any]:
     return {"hooks": (*container.hooks, "post_start")}
 
 
+def _gated(action: AwaitConnection, container: Container, now: int) -> dict[str, Any]:
+    return {"gated": True, "stopped": False}
+
+
+def _frozen(action: FreezeContainer, container: Container, now: int) -> dict[str, Any]:
+    return {"gated": True, "state": "paused"}
+
+
 def _updated(action: UpdateContainer, container: Container, now: int) -> dict[str, Any]:
     return {"digests": action.digests, "restart": action.restart}
 
 
 EFFECTS: Mapping[type[Action], Callable[[Any, Container, int], dict[str, Any]]] = {
     StartContainer: _started,
+    AwaitConnection: _gated,
+    FreezeContainer: _frozen,
     RestartContainer: _restarted,
     StopContainer: _stopped,
     KillContainer: _stopped,

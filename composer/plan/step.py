@@ -12,10 +12,13 @@ begun for this goal, only its restart policy decides.
 from __future__ import annotations
 
 from composer.model.stack import Service
+from composer.model.units import duration_text
 from composer.plan import prepare, restart
 from composer.plan.actions import (
     Action,
+    AwaitConnection,
     CreateContainer,
+    FreezeContainer,
     KillContainer,
     RemoveContainer,
     RestartContainer,
@@ -176,6 +179,9 @@ class _Planner:
             self._roll_back(instance)
         elif phase is Phase.START:
             self._start(instance, container)
+        elif phase is Phase.WAITS:
+            if self._updated(instance, container) and not container.gated:
+                self._do(AwaitConnection(*_about(instance, container)))
         elif container.alive:
             self._run(instance, container)
         elif self._updated(instance, container) and phase is not Phase.DONE:
@@ -243,6 +249,20 @@ class _Planner:
             self._stop(instance, container, "unhealthy", again=True)
         elif self._updated(instance, container) and service and instance.phase is Phase.HOOKS:
             self._do(RunHooks(*_about(instance, container), hooks=service.post_start))
+        else:
+            self._rest(instance, container, service)
+
+    def _rest(self, instance: Instance, container: Container, service: Service | None) -> None:
+        """Freeze it once nobody has used it for as long as it may idle."""
+        patience = container.idle_after or (service.idle if service else 0)
+        if not patience or container.gated or container.oneoff or container.state == "paused":
+            return
+        at = max(container.used_at, container.started_at) + patience
+        if at > self.now:
+            self._wake(at)
+        else:
+            because = f"nobody used it for {duration_text(patience)}"
+            self._do(FreezeContainer(*_about(instance, container, because)))
 
     def _updated(self, instance: Instance, container: Container) -> bool:
         """True when nothing is left to be recorded."""

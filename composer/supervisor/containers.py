@@ -173,6 +173,8 @@ class Containers:
         self.core.inside.watch_health(live, service)
         self.core.net.touch()
         self.core.tell("start", live)
+        if live.plan.gated:
+            self.core.tasks.start_soon(self.core.gates.wake, live)
 
     async def _launch(self, live: Live, service: Service) -> None:
         core = self.core
@@ -259,17 +261,18 @@ class Containers:
         live.change(stopped=not action.again, again=action.again)
         if action.again:
             live.change(tries=action.tries)
-        if not live.plan.alive:  # it was about to be restarted by its policy
+        if not live.plan.alive:  # it was about to be restarted by its policy, or by a connection
+            self.ungate(live)
             self.tell_stopped(live)
             return
+        if live.plan.state == "paused":
+            self.core.inside.pause(live, thaw=True)
         for hook in action.hooks:
             try:
                 await self.core.inside.run_hook(live, hook)
             except ComposerError as error:
                 self.core.notice(str(error))
         live.change(kill_at=time.time_ns() + grace, patience=grace)
-        if live.plan.state == "paused":
-            self.core.inside.pause(live, thaw=True)
         await self.core.inside.signal(live, process.signal_number(action.signal or live.stop_signal))
 
     async def kill(self, name: str) -> None:
@@ -288,6 +291,7 @@ class Containers:
     async def remove(self, action: act.RemoveContainer) -> None:
         """Everything of it goes; its slot keeps what a successor takes over."""
         live = self.core.live(action.name)
+        self.ungate(live)
         if action.volumes:
             for name in live.anonymous.values():
                 self.core.volumes.remove(name, self.core.name)
@@ -304,6 +308,12 @@ class Containers:
         if desired is None or live.plan.slot.service not in desired.stack.services or live.plan.oneoff:
             self.core.net.release(live)
         self.core.tell("destroy", live)
+
+    def ungate(self, live: Live) -> None:
+        """It does not run, and no connection is to start it any more."""
+        if live.plan.gated:
+            self.core.net.forget(live)
+            self.core.tell("release", live)
 
     def discard_files(self, live: Live) -> None:
         """Soon, beside everything else: a disk may be slow."""
@@ -365,9 +375,7 @@ class Containers:
         )
         live.pid = 0
         self.tell_stopped(live)
-        watch = self.core.inside.watches.pop(live.name, None)
-        if watch is not None:
-            watch.cancel()
+        self.core.inside.stop_watching(live)
         self.core.net.forget(live)
         live.stop_forwarding()
         self.sweep(live)
@@ -419,7 +427,8 @@ class Containers:
             self.core.net.answer(live, service, fds["dns-udp"], fds["dns-tcp"])
         if service is not None:
             live.forwarder = forwarder(self.core, live, service, live.plan.started_at)
-            self.core.inside.watch_health(live, service)
+            if live.plan.state == "running":
+                self.core.inside.watch_health(live, service)
 
     async def discard(self, identity: str) -> None:
         """Something the keeper has and nobody recorded, or that never began."""

@@ -31,6 +31,7 @@ from composer.supervisor import crash
 from composer.supervisor.containers import Containers
 from composer.supervisor.desires import digests, network_digests
 from composer.supervisor.events import Events
+from composer.supervisor.gates import Gates
 from composer.supervisor.groups import clear, stack_group
 from composer.supervisor.images import Images
 from composer.supervisor.inside import Inside
@@ -64,6 +65,7 @@ class Core:
         self.volumes = Volumes(paths, self.world)
         self.containers = Containers(self)
         self.inside = Inside(self)
+        self.gates = Gates(self)
         self.oneoff = Oneoffs(self)
         self.loop = Loop(self.world, self.act, self.settle)
         self.owner = Owner(self)
@@ -264,6 +266,7 @@ class Core:
         for stray in known:
             await self.containers.discard(stray)
         await self.net.ports.take_up(listing["descriptors"], self.world.containers.values())
+        self.gates.recover()
         if self.here.switching.exists():
             from composer.supervisor import snapshots
 
@@ -282,9 +285,10 @@ class Core:
 
     @property
     def idle(self) -> bool:
-        """Nothing runs, or is about to be restarted, and nobody wants anything, or is waited for."""
+        """Nothing runs, or is about to be (re)started, and nobody wants anything, or is waited for."""
         running = any(
-            live.plan.alive or live.pid or next_restart(live.plan) for live in self.world.containers.values()
+            live.plan.alive or live.pid or live.plan.gated or next_restart(live.plan)
+            for live in self.world.containers.values()
         )
         waiting = self.loop.operation is not None or self.loop.queue or self.loop.busy
         return not running and not waiting and not self.owner.process

@@ -44,6 +44,10 @@ async def of_container(core: Core, action: act.ContainerAction) -> None:
             await core.containers.update(action)
         case act.StartContainer():
             await core.containers.start(action.name)
+        case act.AwaitConnection():
+            await core.gates.await_connection(action)
+        case act.FreezeContainer():
+            await core.gates.freeze(action)
         case act.RestartContainer():
             await core.containers.restart(action)
         case act.RunSteps():

@@ -40,9 +40,7 @@ class Inside:
 
     def watch_health(self, live: Live, service: Service) -> None:
         """Probe it from now on, if it has a healthcheck."""
-        old = self.watches.pop(live.name, None)
-        if old is not None:
-            old.cancel()
+        self.stop_watching(live)
         check = self.check(live, service)
         if check is None:
             live.change(health=None)
@@ -63,6 +61,11 @@ class Inside:
 
         self.core.tasks.start_soon(run)
 
+    def stop_watching(self, live: Live) -> None:
+        old = self.watches.pop(live.name, None)
+        if old is not None:
+            old.cancel()
+
     async def run_probe(self, live: Live, argv: tuple[str, ...], output: int) -> Running:
         running, _ = await self.execute(live, {"args": list(argv)}, {"stdout": output, "stderr": output})
         return running
@@ -73,6 +76,8 @@ class Inside:
         """Run a process in a container. Raises, with Docker's exit code, when it cannot be started."""
         if not live.plan.alive:
             raise ComposerError(f"container {live.name} is not running")
+        if live.plan.idle:
+            await self.core.gates.wake(live)
         if live.plan.state == "paused":
             raise ComposerError(
                 f"container {live.name} is paused", hint=f"`composer unpause {live.plan.slot.service}`"
@@ -131,6 +136,11 @@ class Inside:
         else:
             group.freeze()
         live.change(state="running" if thaw else "paused")
+        service = self.core.containers.known(live)
+        if not thaw:
+            self.stop_watching(live)  # a probe would be frozen with it, and found to take too long
+        elif service is not None:
+            self.watch_health(live, service)
         self.core.changed(live)
         self.core.tell("unpause" if thaw else "pause", live)
 

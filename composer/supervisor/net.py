@@ -241,10 +241,10 @@ class Net:
         self.dirty = False
 
     def published(self, live: Live) -> Iterable[PublishedPort]:
-        """What is reserved for it."""
+        """What is reserved for it, but for what waits at a gate."""
         ipv4, ipv6 = addresses_of(live)
-        for held in self.ports.of(live):
-            if held.number == 0:
+        for held in () if live.plan.waiting else self.ports.of(live):
+            if held.number == 0 and not (live.plan.gated and held.protocol == "tcp"):
                 yield PublishedPort(held.host_ip, held.port, held.protocol, held.target, ipv4, ipv6)
 
     def reached(self) -> dict[str, list[list[str]]]:
@@ -311,7 +311,9 @@ class Net:
         }
 
     def forget(self, live: Live) -> None:
-        """A container has ended."""
+        """A container has ended, or is not waited for any more."""
+        live.change(gated=False)
+        live.heard = 0
         self.resolver.remove(live.plan.id)
         self.ports.release(live)
         self.touch()

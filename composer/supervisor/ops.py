@@ -279,8 +279,20 @@ class Ops:
         return {}
 
     async def pause(self, request: Request) -> dict[str, Any]:
+        """Freeze at once, or with `after` once nobody has used it for so long; or thaw."""
+        thaw, after = bool(request.fields.get("thaw")), int(request.fields.get("after") or 0)
         for name in request.fields.get("containers") or ():
-            self.core.inside.pause(self.core.live(name), thaw=bool(request.fields.get("thaw")))
+            live = self.core.live(name)
+            if after:
+                self.core.gates.used(live)
+                live.change(idle_after=after, used_at=time.time_ns())
+                self.core.changed(live)
+                continue
+            live.change(idle_after=0)
+            if thaw and live.plan.gated:
+                await self.core.gates.wake(live)
+            elif thaw == (live.plan.state == "paused"):
+                self.core.inside.pause(live, thaw=thaw)
         return {}
 
     async def events(self, request: Request) -> dict[str, Any]:
@@ -375,6 +387,9 @@ class Ops:
         return self.core.net.reached()
 
     async def settle(self, request: Request) -> dict[str, Any]:
+        loop = self.core.loop
+        while request.fields.get("wishes") and (wish := loop.operation or next(iter(loop.queue), None)):
+            await wish.finished.wait()
         await self.core.settle()
         return {}
 
@@ -392,6 +407,8 @@ def readiness(live: Live) -> Readiness:
         if plan.health is None or plan.health.status == "healthy":
             return "ready"
         return "failed" if plan.health.status == "unhealthy" else "pending"
+    if plan.waiting:
+        return "ready"
     if plan.state == "exited" and plan.restart.condition in ("no", "on-failure") and plan.exit_code == 0:
         return "ready"
     if plan.restart.condition in ("always", "unless-stopped") and not plan.stopped:
@@ -403,7 +420,7 @@ def waiting(live: Live, state: Readiness) -> dict[str, Any]:
     healthy = live.plan.health is not None and live.plan.alive
     words = {"pending": "Waiting", "failed": "Error", "ready": "Healthy" if healthy else "Started"}
     if state == "ready" and not live.plan.alive:
-        words["ready"] = "Exited"
+        words["ready"] = "Waiting for a connection" if live.plan.waiting else "Exited"
     mark = {"pending": "working", "failed": "error", "ready": "done"}[state]
     return {"id": f"Container {live.name}", "text": words[state], "state": mark}
 

@@ -6,6 +6,7 @@ A held socket's name says everything about it, so a supervisor that begins anew 
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
@@ -73,6 +74,8 @@ class Ports:
         the port and its holder.
         """
         await self.drop()
+        if self.of(live):  # held since it began to wait for a connection
+            return live.ports
         wishes = [] if host_ip is None else wishes_of(live, service, host_ip)
         return await self.hold(live, service, reserve_all(wishes, self.holder))
 
@@ -98,10 +101,13 @@ class Ports:
         return rows + exposed_rows(service)
 
     def serve(self, live: Live) -> None:
-        """Carry over what no rule does: from IPv6 to a container without it, from [::1], and the reverse."""
+        """Carry over what no rule does: from IPv6 to a container without it, from [::1], and the reverse;
+        and who waited for it to wake. Nothing while it is gated.
+        """
         ipv4, ipv6 = addresses_of(live)
-        for held, each in self.of(live).items():
-            if held.protocol == "sctp" or (each.family == socket.AF_INET and ipv4):
+        for held, each in {} if live.plan.gated else self.of(live).items():
+            by_rule = each.family == socket.AF_INET and ipv4 and not listens(each)
+            if held.protocol == "sctp" or by_rule:
                 continue
             targets: list[Target] = [(address, held.target) for address in (ipv6, ipv4) if address]
             self.relay.serve(each, targets)
@@ -110,6 +116,7 @@ class Ports:
         """The container has ended: others may have its ports."""
         for held, each in self.held.pop(live.plan.id[:12], {}).items():
             self.relay.stop(each)
+            asyncio.get_running_loop().remove_reader(each)
             each.close()
             self.droppable.append(held.name)
 
@@ -123,7 +130,7 @@ class Ports:
 
     async def take_up(self, names: Iterable[str], lives: Iterable[Live]) -> None:
         """After a crash: have again what the keeper held meanwhile; what belongs to nobody is dropped."""
-        running = {live.plan.id[:12]: live for live in lives if live.pid}
+        running = {live.plan.id[:12]: live for live in lives if live.pid or live.plan.gated}
         for name in names:
             held = Held.read(name)
             if held is None:
@@ -164,7 +171,7 @@ class Ports:
         """Whose container has a port, for messages."""
         for record in stacks(self.paths):
             for row in record["containers"]:
-                if row["pid"] and publishes(row, protocol, port):
+                if (row["pid"] or row["plan"].get("gated")) and publishes(row, protocol, port):
                     return f"container {row['name']} of stack {record['stack']}"
         return ""
 
@@ -182,6 +189,11 @@ def refuse_beside(service: Service) -> None:
 
 def publishes(row: ContainerRow, protocol: str, port: int) -> bool:
     return any((each["protocol"], each["published"]) == (protocol, port) for each in row["ports"])
+
+
+def listens(each: socket.socket) -> bool:
+    """Whether it was made to listen, as those do at which somebody may wait."""
+    return each.type == socket.SOCK_STREAM and bool(each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def is_loopback(host_ip: str) -> bool:

@@ -37,9 +37,6 @@ async def watch(live: Live, check: Check, execute: Execute, changed: Callable[[L
         await sleep_until(next_probe(check, health))
         if not live.plan.alive:
             return
-        if live.plan.state == "paused":
-            live.change(health=health.replace(began=time.time_ns()))
-            continue
         result = await probe(live, check, execute)
         new = after(check, live.plan.health or health, result)
         live.change(health=new)

@@ -22,7 +22,7 @@ frames with `progress` or `event`, and in the end one with `ok` or `error`:
               or stdin, then `ok` {exit}, or with `detach` at once
     attach    fds of `container`: stdin or tty, for writing
     signal    `signo` to `containers` (names), or to what this connection runs by exec
-    pause     freeze (or with `thaw` thaw) `containers`
+    pause     freeze (or with `thaw` thaw) `containers`; with `after` once nobody used them for so many ns
     events    from now on: {event: {...}} until the connection closes
     wait      answers when one of `containers` has ended: {container, exit}
     stats     {container: numbers} once
@@ -34,7 +34,8 @@ frames with `progress` or `event`, and in the end one with `ok` or `error`:
               it is ready. {failures, notices, services, volumes, containers}
     reached   {names: [[container, name]], addresses: [[container, address, port/protocol]]} outside of the
               stack that containers asked for, or began to talk to
-    settle    answers when the record on disk has all that is known
+    settle    answers when the record on disk has all that is known; with `wishes` not before all that
+              was wished is done
     fault     disturbs the stack: `kind`, `targets`, `settings` (see `injected`), for `lasts` ns. Event
               {fault}; answers when it is over, which it is with the connection; with `detach` at once
     clear     undoes the faults of these `numbers` (none: all): {cleared}

@@ -7,11 +7,13 @@ from typing import Any
 
 from composer.plan.actions import (
     Action,
+    AwaitConnection,
     BuildImage,
     ContainerAction,
     CreateContainer,
     CreateNetwork,
     CreateVolume,
+    FreezeContainer,
     KillContainer,
     NetworkAction,
     PullImage,
@@ -41,6 +43,8 @@ DOING: Mapping[type[Action], tuple[str, str]] = {
     CreateContainer: ("Creating", "Created"),
     UpdateContainer: ("Updating", "Updated"),
     StartContainer: ("Starting", "Started"),
+    AwaitConnection: ("Opening ports", "Waiting for a connection"),
+    FreezeContainer: ("Looking whether it idles", "Looked whether it idles"),
     RestartContainer: ("Restarting", "Restarted"),
     RunSteps: ("Preparing", "Prepared"),
     RunHooks: ("Running hooks", "Started"),

@@ -45,6 +45,8 @@ class Live:
         self.parked: dict[str, Any] | None = None
         self.stdio: dict[str, int] = {}
         """What it is started with instead of pipes to its log: stdin, stdout, stderr."""
+        self.heard = 0
+        """Packets from others, as of the last look."""
         self.forwarder: Forwarder | None = None
         """Takes its log to somebody else while it runs."""
 
@@ -136,7 +138,7 @@ def row(live: Live) -> ContainerRow:
 
 PLAN_FIELDS = (
     "networks", "volumes", "begun_at", "oom", "tries", "backoff", "kill_at", "patience", "stopped",
-    "again", "hooks", "standby", "retired",
+    "again", "hooks", "standby", "retired", "gated", "used_at", "idle_after",
 )  # fmt: skip
 
 

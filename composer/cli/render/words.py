@@ -48,11 +48,13 @@ def since(moment: str, now: int | None = None) -> str:
 def status(row: ContainerRow, now: int | None = None) -> str:
     """`Up 2 minutes (healthy)`, `Exited (1) 3 seconds ago`, `Created`."""
     now = now or time.time_ns()
-    state = row["state"]
+    state, gated = row["state"], row["plan"].get("gated", False)
     if state in ("running", "paused"):
         marks = {"starting": " (health: starting)", "healthy": " (healthy)", "unhealthy": " (unhealthy)"}
-        paused = " (Paused)" if state == "paused" else ""
+        paused = f" ({'Idle' if gated else 'Paused'})" if state == "paused" else ""
         return f"Up {duration((now - row['started_at']) / SECOND)}{marks.get(row['health'], '')}{paused}"
+    if gated:
+        return "Waiting for a connection"
     if state == "restarting":
         return f"Restarting ({row['exit_code']}) {ago(row['finished_at'], now)}"
     if state == "exited":

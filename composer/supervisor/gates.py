@@ -1,0 +1,260 @@
+"""Gates: published ports of who sleeps are held here, and the first connection wakes it.
+
+A gated container's published TCP ports lead nowhere; the reserving sockets listen instead. A connection waits
+in such a socket, which the keeper holds, too, and is only accepted once the container can take it: nobody is
+refused, and a supervisor that is killed meanwhile loses nothing. Whether somebody waits is asked of the
+kernel, never remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import anyio
+
+from composer.plan import actions as act
+from composer.plan.options import Options
+from composer.plan.order import with_dependencies
+from composer.supervisor.handover import LISTENING, connections, text_of
+from composer.supervisor.loop import Operation
+from composer.supervisor.world import Live
+
+if TYPE_CHECKING:
+    from composer.supervisor.core import Core
+
+BACKLOG = 1024
+"""Connections that may wait at a port; the kernel leaves more of them unanswered, and they try again."""
+START_LIMIT = 60.0
+"""Seconds that connections wait for a program without a healthcheck to listen."""
+FIRST_LOOK, LONGEST_PAUSE = 0.002, 0.1
+"""Seconds between two looks whether it listens by now."""
+
+
+class Gates:
+    """Works on the live containers of one core."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.waking: set[str] = set()
+
+    # Going to sleep.
+
+    async def await_connection(self, action: act.AwaitConnection) -> None:
+        """Hold the ports of a container that does not run. Raises ConflictError for one that is taken."""
+        net, live = self.core.net, self.core.live(action.name)
+        service = self.core.containers.service_of(live)
+        live.networks = net.expected(await net.places(live, net.wanted(live, service)))
+        live.change(gated=True, stopped=False)
+        try:
+            live.ports = await net.ports.reserve(live, service, net.binding(live))
+        except BaseException:
+            live.change(gated=False)
+            raise
+        self.listen(live)
+        self.core.tell("await", live)
+
+    async def freeze(self, action: act.FreezeContainer) -> None:
+        """If somebody uses it after all, that is noted, and it goes on."""
+        live = self.core.live(action.name)
+        if self.used(live):
+            return
+        live.change(gated=True)
+        self.listen(live)
+        self.core.changed(live)
+        self.core.net.touch()
+        await self.core.settle()
+        if not (live.plan.gated and live.plan.state == "running"):
+            return  # somebody came meanwhile, or it ended
+        self.core.inside.pause(live, thaw=False)
+        if self.used(live):
+            await self.wake(live)
+
+    def used(self, live: Live) -> bool:
+        """Whether somebody is connected to it, or sent it anything since this was last asked."""
+        before, live.heard = live.heard, heard(live.pid)
+        if live.heard == before and not any(map(from_elsewhere, connections(live.pid))):
+            return False
+        live.change(used_at=time.time_ns())
+        return True
+
+    def listen(self, live: Live) -> None:
+        """Hear of the next connection."""
+        loop = asyncio.get_running_loop()
+        for each in self.doors(live).values():
+            self.core.net.ports.relay.stop(each)
+            each.setblocking(False)
+            each.listen(BACKLOG)
+            loop.add_reader(each, self.ring, live)
+
+    def doors(self, live: Live) -> dict[int, socket.socket]:
+        """Its listening sockets by number, which no two have in common."""
+        ports = self.core.net.ports.of(live)
+        return {each.fileno(): each for held, each in ports.items() if held.protocol == "tcp"}
+
+    def recover(self) -> None:
+        """After a crash: go on where the supervisor before this one was."""
+        for live in self.core.world.containers.values():
+            plan = live.plan
+            if not plan.gated:
+                continue
+            if plan.waiting and not self.core.net.ports.of(live):
+                live.change(gated=False)  # what was held is lost, with its keeper
+            elif plan.waiting or (plan.idle and self.core.inside.group(live).frozen):
+                self.listen(live)
+            else:
+                self.core.tasks.start_soon(self.wake, live)
+
+    # Waking.
+
+    def ring(self, live: Live) -> None:
+        """Somebody is at one of its ports."""
+        self.hush(live)
+        self.core.tasks.start_soon(self.wake, live)
+
+    def hush(self, live: Live) -> None:
+        for each in self.doors(live).values():
+            asyncio.get_running_loop().remove_reader(each)
+
+    async def wake(self, live: Live) -> None:
+        """Start or thaw it with what it depends on, and open its ports once it takes connections.
+
+        What cannot be started turns those who wait away, and is tried again with the next connection.
+        """
+        if live.name in self.waking:
+            return
+        self.waking.add(live.name)
+        try:
+            self.hush(live)
+            if not live.plan.alive:
+                await self.begin(live)
+            if live.plan.alive:
+                self.thaw(live)
+                await self.accepting(live)
+        finally:
+            self.waking.discard(live.name)
+        if live.plan.gated and live.plan.alive:
+            self.open(live)
+        elif live.plan.gated:
+            self.turn_away(live)
+            self.listen(live)
+
+    async def begin(self, live: Live) -> None:
+        """As `start SERVICE` does: a connection is a wish."""
+        service = live.plan.slot.service
+        wish = Options("start", since=time.time_ns(), services=(service,))
+        operation = Operation(wish, lambda *_: None, lambda _: None)
+        self.core.loop.submit(operation)
+        await operation.finished.wait()
+        for entry in operation.failures:
+            self.core.notice(f"a connection to {service} was turned away: {entry.instance} {entry.reason}")
+
+    def thaw(self, live: Live) -> None:
+        """Let it go on, and what it depends on before it."""
+        services, own = self.core.stack.services, live.plan.slot.service
+        chain = with_dependencies(services, {own} & services.keys()) - {own}
+        for each in self.core.world.containers.values():
+            if each.plan.idle and each.plan.slot.service in chain:
+                self.core.tasks.start_soon(self.wake, each)
+        if live.plan.state == "paused" or self.core.inside.group(live).frozen:
+            self.core.inside.pause(live, thaw=True)
+
+    async def accepting(self, live: Live) -> None:
+        """Until it is said to be healthy, or not to be; without a healthcheck until it listens."""
+        while live.plan.alive and live.plan.gated and live.plan.health is not None:
+            if live.plan.health.status != "starting":
+                return
+            await self.core.pulse()
+        pause = FIRST_LOOK
+        with anyio.move_on_after(START_LIMIT):
+            while live.plan.alive and live.plan.gated and not self.listens(live):
+                await anyio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def listens(self, live: Live) -> bool:
+        """On the ports at which somebody waits; if nobody does, on any."""
+        doors = self.core.net.ports.of(live)
+        targets = {held.target for held in doors if held.protocol == "tcp"}
+        waiting = {held.target for held, each in doors.items() if held.protocol == "tcp" and pending(each)}
+        open_ones = targets & set(listening(live.pid))
+        return waiting <= open_ones if waiting else bool(open_ones) or not targets
+
+    def open(self, live: Live) -> None:
+        """Those who wait are carried over; the others go by the kernel's rules again."""
+        live.change(gated=False, used_at=time.time_ns())
+        live.heard = heard(live.pid)
+        self.core.net.ports.serve(live)
+        self.core.net.touch()
+        self.core.changed(live)
+
+    def turn_away(self, live: Live) -> None:
+        """Everybody who waits."""
+        for each in self.doors(live).values():
+            while pending(each):
+                try:
+                    each.accept()[0].close()
+                except OSError:  # they left, or there are no descriptors now: the next ring comes at once
+                    break
+
+
+def pending(listener: socket.socket) -> bool:
+    """Whether somebody waits to be accepted."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def listening(pid: int) -> Iterator[int]:
+    """Ports of a container's network on which others than itself are listened to."""
+    for name in ("tcp", "tcp6"):
+        for line in text_of(f"/proc/{pid}/net/{name}").splitlines()[1:]:
+            local, _, state = line.split()[1:4]
+            address, _, port = local.rpartition(":")
+            if state == LISTENING and not is_loopback(address):
+                yield int(port, 16)
+
+
+def from_elsewhere(row: str) -> bool:
+    """Whether a row of `connections` is not from the container itself."""
+    return not is_loopback(row.split()[2].rpartition(":")[0])
+
+
+def is_loopback(address: str) -> bool:
+    """Of an address as /proc/net/tcp and tcp6 have it: words of four octets, each in the host's order."""
+    words = [bytes.fromhex(address[start : start + 8])[::-1] for start in range(0, len(address), 8)]
+    plain = b"".join(words)
+    if len(plain) == 16 and plain[:12] == bytes(10) + b"\xff\xff":
+        plain = plain[12:]
+    return plain[:1] == b"\x7f" if len(plain) == 4 else plain == bytes(15) + b"\x01"
+
+
+def heard(pid: int) -> int:
+    """Packets that others sent to a container alone since it began: all of IP, but for what went over its
+    loopback, and what was meant for everybody (multicast, broadcast).
+    """
+    own = counters(pid, "snmp")
+    extra = counters(pid, "netstat")
+    version6 = {words[0]: int(words[1]) for words in map(str.split, lines(pid, "snmp6")) if len(words) == 2}
+    loopback = next((line.split()[2] for line in lines(pid, "dev") if line.split()[0] == "lo:"), "0")
+    came = own.get("IpInReceives", 0) + version6.get("Ip6InReceives", 0) - int(loopback)
+    to_all = extra.get("IpExtInMcastPkts", 0) + extra.get("IpExtInBcastPkts", 0)
+    return came - to_all - version6.get("Ip6InMcastPkts", 0)
+
+
+def counters(pid: int, name: str) -> dict[str, int]:
+    """A file of pairs of lines: names, and their values."""
+    found: dict[str, int] = {}
+    told = lines(pid, name)
+    for names, values in zip(told[::2], told[1::2], strict=False):
+        kind, *keys = names.split()
+        found |= {f"{kind[:-1]}{key}": int(v) for key, v in zip(keys, values.split()[1:], strict=False)}
+    return found
+
+
+def lines(pid: int, name: str) -> list[str]:
+    """Nothing when it has ended."""
+    return [line for line in text_of(f"/proc/{pid}/net/{name}").splitlines() if line.strip()]
