@@ -14,7 +14,7 @@ from composer.errors import ComposerError, PeerLostError, UsageError
 from composer.keeper.launch import address, launch
 from composer.keeper.wire import Decoder, encode, receive, rights
 from composer.paths import StackPaths
-from composer.supervisor.wire import HELLO
+from composer.supervisor.wire import ERRORS, HELLO
 
 Message = dict[str, Any]
 Heard = Callable[[Message], None]
@@ -144,6 +144,7 @@ def start_keeper(paths: StackPaths) -> bool:
 
 
 def failure(error: Message) -> ComposerError:
-    raised = ComposerError(error["message"], hint=error.get("hint"))
+    """What the supervisor raised, as far as programs tell errors apart."""
+    raised = ERRORS.get(error.get("kind", ""), ComposerError)(error["message"], hint=error.get("hint"))
     raised.exit_code = error.get("exit_code", 1)
     return raised

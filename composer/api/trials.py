@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from composer.api import wish
 from composer.api.client import Heard, Message, Supervisor
 from composer.api.context import Context
-from composer.errors import ComposerError, PeerLostError
+from composer.errors import ComposerError, NotFoundError, PeerLostError
 
 SECOND = 1_000_000_000
 Answer = Literal["silent", "servfail", "nxdomain"]
@@ -66,8 +66,8 @@ class Fault:
         with self.held:
             try:
                 self.supervisor.call("clear", numbers=[self.number])
-            except PeerLostError:
-                pass  # another supervisor takes over, and undoes what it finds
+            except (PeerLostError, NotFoundError):
+                pass  # whoever takes over undoes what it finds; or somebody else has undone it
 
 
 class Trials:

@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -14,7 +15,7 @@ from anyio.abc import TaskGroup
 from composer.errors import ComposerError, UsageError
 from composer.supervisor.channel import Channel, Message, WireError, close_all
 from composer.supervisor.loop import internal
-from composer.supervisor.wire import HELLO, VERSION
+from composer.supervisor.wire import ERRORS, HELLO, VERSION
 
 Handler = Callable[["Request"], Awaitable[dict[str, Any] | None]]
 
@@ -75,7 +76,8 @@ class Api:
             if hello is None or hello.get("supervisor") != VERSION:
                 return
             async with anyio.create_task_group() as tasks:
-                await self._requests(channel, tasks, open_requests)
+                with suppress(WireError, OSError):  # its requests end as for any client that is gone
+                    await self._requests(channel, tasks, open_requests)
                 for request in open_requests:
                     request.closed.set()
         except (WireError, OSError):
@@ -118,7 +120,8 @@ class Api:
 
 
 def describe(error: ComposerError) -> dict[str, Any]:
-    return {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+    kind = next((each.__name__ for each in type(error).__mro__ if each.__name__ in ERRORS), "")
+    return {"message": error.message, "hint": error.hint, "exit_code": error.exit_code, "kind": kind}
 
 
 def peer_uid(connection: socket.socket) -> int:

@@ -27,7 +27,8 @@ from composer.syscalls import open_in_root
 if TYPE_CHECKING:
     from composer.supervisor.core import Core
 
-FILE = ".composer-fills-this-disk"
+FILE = ".composer-fills-this-disk-{}"
+"""By the number of the fault."""
 BOUNDED = frozenset(("tmpfs", "ext2", "ext3", "ext4", "xfs", "vfat"))
 """File systems whose files are on the device that stat(2) names: so the host's own can be told apart."""
 LARGEST = 1 << 30
@@ -85,6 +86,11 @@ class Kind:
     async def again(self) -> None:
         """A supervisor took over, and the fault goes on."""
 
+    def note(self, **state: Any) -> None:
+        """What undoing needs to know is on disk before anything is done."""
+        self.fault["state"] |= state
+        self.core.faulty().write()
+
     def lives(self) -> Iterator[Live]:
         for target in self.fault["targets"]:
             yield from self.core.world.of_service(target)
@@ -119,14 +125,15 @@ class Drop(Network):
 class Slow(Network):
     networks = True
     settings: Mapping[str, Any] = {"delay": 0.0, "jitter": 0.0, "loss": 0.0}
+    most: Mapping[str, float] = {"delay": 60, "jitter": 60, "loss": 1}
 
     def check(self) -> None:
         super().check()
         settings = self.fault["settings"]
         for name in self.settings:
             settings[name] = float(settings[name])
-        if not (0 <= settings["loss"] <= 1 and settings["jitter"] >= 0 and 0 <= settings["delay"] <= 60):
-            raise UsageError("delay: up to 60 s, and a loss of 0 to 100 %")
+        if not all(0 <= settings[name] <= most for name, most in self.most.items()):
+            raise UsageError("delay: up to 60 s, more or less by up to 60 s, and a loss of 0 to 100 %")
 
 
 class Names(Kind):
@@ -143,24 +150,25 @@ class Killed(Kind):
 
     async def do(self) -> None:
         lives = self.running()
+        self.note(services=sorted({live.plan.slot.service for live in lives}))
         for live in lives:
             live.change(stopped=True)
-            self.fault["state"].setdefault("services", []).append(live.plan.slot.service)
             await self.core.inside.signal(live, signal.SIGKILL)
         while any(live.plan.alive for live in lives):
             await self.core.pulse()
 
     async def undo(self) -> None:
-        services = tuple(sorted(set(self.fault["state"].get("services") or ())))
+        services = tuple(self.fault["state"].get("services") or ())
         if services:
             await fulfil(self.core, Options("start", time.time_ns(), services, no_deps=True))
 
 
 class Paused(Kind):
     async def do(self) -> None:
-        for live in self.running():
+        lives = self.running()
+        self.note(containers=[live.name for live in lives])
+        for live in lives:
             self.core.inside.pause(live, thaw=False)
-            self.fault["state"].setdefault("containers", []).append(live.name)
 
     async def undo(self) -> None:
         for live in self.lives():
@@ -176,6 +184,8 @@ class Clock(Kind):
     def check(self) -> None:
         super().check()
         self.fault["settings"]["seconds"] = int(self.fault["settings"]["seconds"])
+        if not self.fault["settings"]["seconds"]:
+            raise UsageError("clock: nothing would be different", hint="by a second, or more")
         if not Path("/proc/self/ns/time").exists():
             raise ConflictError("this kernel has no time namespaces")
         with open("/proc/uptime") as file:
@@ -203,9 +213,12 @@ class Filled(Kind):
     targets = (1, 1)
     settings: Mapping[str, Any] = {"path": None, "size": 0}
 
+    @property
+    def file(self) -> str:
+        return FILE.format(self.fault["number"])
+
     async def do(self) -> None:
         for live in self.running():
-            self.fault["state"].setdefault("pids", []).append(live.pid)
             await anyio.to_thread.run_sync(self.fill, live)
 
     def fill(self, live: Live) -> None:
@@ -224,7 +237,7 @@ class Filled(Kind):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             first = root_of(live.pid)
             with acting_as(first, first):
-                file = os.open(FILE, flags, 0o600, dir_fd=folder)
+                file = os.open(self.file, flags, 0o600, dir_fd=folder)
             try:
                 allocate(file, min(size, free) if size else free)
             finally:
@@ -237,24 +250,25 @@ class Filled(Kind):
     def open(self, pid: int) -> int:
         """The directory as the container sees it. Raises NotFoundError."""
         path = self.fault["settings"]["path"]
-        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return open_in_root(root, os.fsencode(path), os.O_RDONLY | os.O_DIRECTORY)
+            root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                return open_in_root(root, os.fsencode(path), os.O_RDONLY | os.O_DIRECTORY)
+            finally:
+                os.close(root)
         except OSError as error:
             raise NotFoundError(f"{path} in {self.fault['targets'][0]}: {error.strerror}") from error
-        finally:
-            os.close(root)
 
     async def undo(self) -> None:
         for live in self.lives():
-            if live.pid not in self.fault["state"].get("pids", ()):
+            if not live.pid:
                 continue
             try:
                 folder = self.open(live.pid)
             except NotFoundError:
                 continue
             try:
-                os.unlink(FILE, dir_fd=folder)
+                os.unlink(self.file, dir_fd=folder)
             except OSError:
                 pass  # it was not made
             finally:

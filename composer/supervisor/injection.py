@@ -28,6 +28,8 @@ class Injection:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.faults: dict[int, Fault] = {}
+        self.last = 0
+        """The number of the latest one. None is given twice: whoever has one may still want to end it."""
         self.over: dict[int, anyio.Event] = {}
         self.network = NetworkFaults(core)
 
@@ -66,8 +68,10 @@ class Injection:
         if fields.get("kind") not in KINDS:
             raise UsageError(f"there is no fault {fields.get('kind')!r}", hint=", ".join(KINDS))
         now, lasts = time.time_ns(), fields.get("lasts")
+        if lasts is not None and lasts <= 0:
+            raise UsageError("it would be over at once", hint="say nothing about time for one without an end")
         fault = Fault(
-            number=max(self.faults, default=0) + 1,
+            number=self.last + 1,
             kind=request.text("kind"),
             targets=[str(target) for target in fields.get("targets") or ()],
             settings=dict(fields.get("settings") or {}),
@@ -81,17 +85,17 @@ class Injection:
 
     async def begin(self, fault: Fault) -> None:
         """On failure nothing of it is left."""
-        number = fault["number"]
+        number = self.last = fault["number"]
         self.faults[number], self.over[number] = fault, anyio.Event()
         self.write()
         try:
             await self.kind(fault).do()
+            self.write()
+            self.settle()
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.end(number)
             raise
-        self.write()
-        self.settle()
         await self.core.settle()
         if fault["until"]:
             self.core.tasks.start_soon(self.expire, fault)
@@ -108,9 +112,9 @@ class Injection:
             return
         try:
             await self.kind(fault).undo()
-        except ComposerError as error:
+        except (ComposerError, OSError) as error:
             self.core.notice(f"{fault['kind']} could not be undone: {error}")
-        self.settle()
+        self.follow()
         self.write()
         await self.core.settle()
         self.over.pop(number).set()
@@ -169,6 +173,7 @@ class Injection:
         kept: list[Fault] = read_json(self.core.here.faults) or []
         for fault in kept:
             self.faults[fault["number"]], self.over[fault["number"]] = fault, anyio.Event()
+            self.last = max(self.last, fault["number"])
         self.network.clean(kept)
         self.network.settle((), anew=True)
         for fault in kept:
@@ -178,10 +183,13 @@ class Injection:
                 await self.kind(fault).again()
                 if fault["until"]:
                     self.core.tasks.start_soon(self.expire, fault)
-        self.settle()
+        self.follow()
 
     def forget(self) -> None:
         """The stack is down."""
         self.faults.clear()
+        for over in self.over.values():
+            over.set()
+        self.over.clear()
         self.network.settle((), anew=True)
         self.write()

@@ -59,8 +59,11 @@ class NetworkFaults:
         """Take away what a supervisor before this one left in containers."""
         for fault in of(faults, "delay"):
             for pid in (live.pid for live in self.core.world.containers.values() if live.pid):
-                with within(pid, firewall) as socket:
-                    delete(socket, waiting(fault["number"], 0, ()).name)
+                try:
+                    with within(pid, firewall) as socket:
+                        delete(socket, waiting(fault["number"], 0, ()).name)
+                except (FileNotFoundError, ProcessLookupError):
+                    continue  # it has just ended
 
     def write(self, wanted: Faults) -> None:
         with firewall() as socket:

@@ -6,6 +6,8 @@ frames with `progress` or `event`, and in the end one with `ok` or `error`:
     {"id": 3, "progress": {"id": "Container web-1", "text": "Started", "state": "done"}}
     {"id": 3, "ok": {...}, "fds": [...]}      or      {"id": 3, "error": {"message": ..., "hint": ...}}
 
+An error's `kind` is the name of its class, as far as it is one of ERRORS; `exit_code` that of the command.
+
     verb      does; answers when
     apply     a wish: `options` (plan.options.Options as JSON), fd `stack` (the Stack as JSON), `digest`,
               `origin` {working_dir, files, name_given}; `since`: when it was wished, in ns, so that it can
@@ -44,5 +46,13 @@ frames with `progress` or `event`, and in the end one with `ok` or `error`:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from composer.errors import ComposerError, ConflictError, ImageError, LateError, NotFoundError, UsageError
+
 VERSION = 1
 HELLO = {"supervisor": VERSION}
+ERRORS: Mapping[str, type[ComposerError]] = {
+    each.__name__: each for each in (ConflictError, ImageError, LateError, NotFoundError, UsageError)
+}
+"""What programs tell apart."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from composer import Stack as ApiStack
-from composer.errors import ComposerError
+from composer.errors import ConflictError, NotFoundError, UsageError
 from tests.host import Host, Stack
 from tests.stacks.test_crash import kill, processes, until
 
@@ -208,6 +208,35 @@ def test_a_full_disk(stack: Stack) -> None:
     assert "on a disk of this host" in stack("fault", "fill-disk", "--path", "/tmp", "a").stderr
 
 
+def test_a_full_disk_that_outlives_its_container(host: Host) -> None:
+    """A volume's: it has its room back also when the container was another one meanwhile."""
+    stack = host.stack(
+        """
+        services:
+          a:
+            image: host
+            init: true
+            command: [sleep, "1000"]
+            stop_grace_period: 1s
+            volumes: ["small:/small"]
+        volumes:
+          small: {driver_opts: {type: tmpfs, device: tmpfs, o: size=1m}}
+        """
+    )
+    stack.ok("up", "-d")
+    one = stack.ok("fault", "fill-disk", "-d", "--path", "/small", "--size", "8k", "a").strip()
+    two = stack.ok("fault", "fill-disk", "-d", "--path", "/small", "a").strip()
+    assert one != two
+    write = ("exec", "-T", "a", "python3", "-c", "open('/small/x', 'w').write('x' * 100000)")
+    stack.ok("restart", "-t", "0")
+    assert "No space left" in stack(*write).stderr
+    stack.ok("fault", "clear", two)
+    stack.ok(*write)
+    assert len(stack.ok("exec", "-T", "a", "ls", "-A", "/small").split()) == 2
+    stack.ok("fault", "clear", one)
+    assert stack.ok("exec", "-T", "a", "ls", "-A", "/small").split() == ["x"]
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_fault_ends_with_its_command(stack: Stack, ending: signal.Signals) -> None:
     process = stack.start("fault", "partition", "a", "b")
@@ -261,7 +290,10 @@ def test_mistakes_are_told(stack: Stack) -> None:
         (("clock", "a"), 2, "by how much"),
         (("clock", "--by", "-99999h", "a"), 2, "can go back by"),
         (("fill-disk", "a"), 2, "say where"),
+        (("clock", "--by", "500ms", "a"), 2, "nothing would be different"),
+        (("delay", "--by", "1s", "--jitter", "99h", "a"), 2, "up to 60 s"),
         (("kill", "--for", "soon", "a"), 2, "is no time"),
+        (("kill", "--for", "0s", "a"), 2, "over at once"),
         (("clear", "7"), 1, "there is no fault 7"),
     ):
         done = stack("fault", *words)
@@ -276,6 +308,10 @@ def test_in_programs(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError), api.partition("a", "b"):
         assert seconds(stack, "a", "b") == "timeout"
         _ = 1 / 0
+    with api.partition("a", "b") as cleared:
+        stack.ok("fault", "clear")
+        with api.partition("b", "c") as other:
+            assert other.number != cleared.number
     with api.delay("b", by=0.2), api.drop("c"), api.frozen_dns("a", answer="nxdomain"):
         assert faults(stack) == ["delay", "drop", "freeze-dns"]
     with api.killed("a"), api.paused("b"):
@@ -290,18 +326,22 @@ def test_in_programs(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
             in stack("exec", "-T", "a", "sh", "-c", "dd if=/dev/zero of=/small/x bs=9 count=1").stderr
         )
     assert faults(stack) == []
-    for wrong in (
-        api.partition("a"),
-        api.partition("a", "x"),
-        api.full_disk("a", "/"),
-        api.delay("a", by=100),
+    for kind, wrong in (
+        (UsageError, api.partition("a")),
+        (NotFoundError, api.partition("a", "x")),
+        (ConflictError, api.full_disk("a", "/")),
+        (UsageError, api.delay("a", by=100)),
     ):
-        with pytest.raises(ComposerError), wrong:
+        with pytest.raises(kind), wrong:
             pass
     api.snapshot("here")
     api["a"].exec("sh", "-c", "echo x > /root/x", check=True)
     api.restore("here")
     assert api["a"].exec("cat", "/root/x").exit_code
     assert api.snapshots == ["here"]
+    with pytest.raises(ConflictError):
+        api.snapshot("here")
+    with pytest.raises(NotFoundError):
+        api.restore("there")
     api.remove_snapshot("here")
     assert api.snapshots == []
