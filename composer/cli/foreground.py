@@ -51,11 +51,13 @@ class Foreground:
         self.exits: dict[str, tuple[str, int]] = {}
         self.ends: dict[str, int] = {}
         """How often each container has ended."""
+        self.died: dict[str, int] = {}
+        """When each container ended last, in nanoseconds."""
         self.running: set[str] = set()
         self.applied = False
         self.asked = threading.Event()
         """Set when the wish is fulfilled, or has failed."""
-        self.stopping = False
+        self.stopping = self.doubting = False
         self.first: tuple[str, int] | None = None
         self.lock = threading.Lock()
         self.only = ""
@@ -96,7 +98,7 @@ class Foreground:
         context = self.context
         ways = context.options
         shown = display(ways["progress"], title="Running", ansi=ways["ansi"])
-        heard = wish.shower(shown, explain=self.flags["explain"])
+        heard = wish.shower(shown, explain=self.flags["explain"], untold=wish.untold(self.flags))
 
         def until_started(frame: dict[str, Any]) -> None:
             if self.started.is_set():
@@ -132,7 +134,7 @@ class Foreground:
             self.check()
 
     def expect(self) -> None:
-        """Containers that run, or whose end is still on its way to us as an event."""
+        """Containers that run, or will with a connection, or whose end is still on its way as an event."""
         rows = read_record(self.context.stack_paths)["containers"]
         with self.lock:
             self.running |= {
@@ -140,7 +142,11 @@ class Foreground:
                 for row in rows
                 if row["service"] in self.services
                 and row["name"] not in self.exits
-                and (row["state"] in ("running", "paused") or row["finished_at"] >= self.begun)
+                and (
+                    row["state"] in ("running", "paused")
+                    or row["plan"].get("gated")
+                    or row["finished_at"] >= self.begun
+                )
             }
 
     def listen(self, supervisor: Supervisor, number: int) -> None:
@@ -158,15 +164,19 @@ class Foreground:
         with self.lock:
             if event["action"] == "start":
                 self.running.add(name)
+            elif event["action"] == "release":
+                self.running.discard(name)
             elif event["action"] == "die":
                 if not any(row["name"] == name and row["started_at"] > event["time"] for row in self.alive()):
                     self.running.discard(name)
+                self.died[name] = event["time"]
                 self.exits[name] = (event["service"], code)
                 self.ends[name] = self.ends.get(name, 0) + 1
                 if code or not self.flags["abort_on_container_failure"]:
                     self.first = self.first or (event["service"], code)
         if event["action"] == "die" and not self.stopping:
             self.say(f"{short(name, self.context.stack_name)} exited with code {code}")
+        if event["action"] in ("die", "release") and not self.stopping:
             self.check()
 
     def check(self) -> None:
@@ -175,11 +185,34 @@ class Foreground:
         aborts = flags["abort_on_container_exit"] or flags["exit_code_from"]
         with self.lock:
             failed = any(code for _, code in self.exits.values())
-            waits = self.running or self.restarting() or self.resting or self.purposes
-            over = self.applied and not waits
             aborted = (self.exits and aborts) or (failed and flags["abort_on_container_failure"])
-            if self.error or over or aborted:
+            if self.error or aborted:
                 self.finish()
+            elif self.applied and not self.doubting and not self.waits():
+                self.doubting = True
+                threading.Thread(target=self.doubt, daemon=True).start()
+
+    def doubt(self) -> None:
+        """Nothing runs. If others wish for something just now, the end is when nothing runs after that."""
+        try:
+            supervisor = Supervisor.connect(self.context.stack_paths)
+            if supervisor is not None:
+                with supervisor:
+                    supervisor.call("settle", wishes=True)
+        except (ComposerError, OSError):
+            self.finish()
+        with self.lock:
+            self.doubting = False
+            self.revive()
+            if not self.waits():
+                self.finish()
+
+    def waits(self) -> bool:
+        return bool(self.running or self.restarting() or self.resting or self.purposes)
+
+    def revive(self) -> None:
+        """What is alive by the record, and not known to have ended since, runs."""
+        self.running |= {r["name"] for r in self.alive() if r["started_at"] > self.died.get(r["name"], 0)}
 
     def restarting(self) -> bool:
         """Whether a container that has ended will come back by itself."""
@@ -204,7 +237,7 @@ class Foreground:
         finally:
             with self.lock:
                 # What has come back may not have been heard of yet; an end that is heard of later counts.
-                self.running |= {row["name"] for row in self.alive()}
+                self.revive()
                 self.purposes -= 1
             self.check()
 

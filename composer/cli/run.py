@@ -106,14 +106,14 @@ def start_dependencies(context: Context, service: str, flags: dict[str, Any]) ->
         return
     options = {"goal": "up", "services": wanted, "remove_orphans": orphans}
     options["pull"] = "" if flags["pull"] == "policy" else flags["pull"]
-    wish.carry_out(context, options, quiet=flags["quiet"])
+    wish.carry_out(context, options, quiet=flags["quiet"], untold=wish.untold(flags))
 
 
 def make(
     context: Context, supervisor: Supervisor, service: str, flags: dict[str, Any], overrides: dict[str, Any]
 ) -> str:
     """Create the container; its name."""
-    with wish.progress(context, quiet=flags["quiet"] or flags["quiet_pull"]) as heard:
+    with wish.progress(context, quiet=flags["quiet"], untold=wish.untold(flags)) as heard:
         made = with_stack(
             context,
             supervisor,

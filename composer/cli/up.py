@@ -51,7 +51,7 @@ VERB = Verb(
         Flag("wait", "bool", "Return when all is running and healthy; implies -d"),
         Flag("wait-timeout", "int", "Seconds to wait at most", metavar="SECONDS"),
         Flag("watch", "bool", "Bring what is saved here into containers, as `develop.watch` says", "w"),
-        Flag("yes", "bool", "Accepted: nothing is asked", "y"),
+        Flag("yes", "bool", "Make volumes anew, without their data, that the file describes otherwise", "y"),
     ),
     (common.SERVICES,),
     examples=(
@@ -77,6 +77,10 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
 
         hold_for_up(context, service, dependencies=not flags["no_deps"])
         flags["pull"] = "missing"
+    if flags["yes"]:
+        from composer.cli.renew import renew_volumes
+
+        renew_volumes(context)
     flags["remove_orphans"] = context.removes_orphans(flags["remove_orphans"])
     if not flags["remove_orphans"]:
         context.tell_orphans()
@@ -92,6 +96,7 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
         explain=flags["explain"] or context.dry_run,
         wait=flags["wait"],
         wait_timeout=flags["wait_timeout"],
+        untold=wish.untold(flags),
         dry_run=context.dry_run,
     )
 

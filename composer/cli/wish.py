@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,11 +12,21 @@ from composer.cli.context import Context
 from composer.cli.render.progress import Display, Update, display
 
 
-def shower(shown: Display, *, explain: bool = False) -> Callable[[dict[str, Any]], None]:
+def untold(flags: Mapping[str, Any]) -> frozenset[str]:
+    """The work of which --quiet-pull and --quiet-build show no more than that it begins and ends."""
+    words = {"quiet_pull": "Pulling", "quiet_build": "Building"}
+    return frozenset(word for flag, word in words.items() if flags[flag])
+
+
+def shower(
+    shown: Display, *, explain: bool = False, untold: Collection[str] = ()
+) -> Callable[[dict[str, Any]], None]:
     """Turns progress frames into updates of a display."""
 
     def heard(frame: dict[str, Any]) -> None:
         progress = frame.get("progress")
+        if progress and progress["text"] in untold and ("detail" in progress or "total" in progress):
+            return
         if progress:
             detail = progress.get("detail") or (progress.get("because", "") if explain else "")
             shown.update(
@@ -42,6 +52,7 @@ def carry_out(
     files: bool = True,
     explain: bool = False,
     quiet: bool = False,
+    untold: Collection[str] = (),
     dry_run: bool = False,
     **more: Any,
 ) -> int:
@@ -52,21 +63,26 @@ def carry_out(
     """
     if dry_run:
         return rehearse(context, options)
-    with progress(context, title, explain=explain, quiet=quiet) as heard:
+    with progress(context, title, explain=explain, quiet=quiet, untold=untold) as heard:
         answer = apply(context, options, heard, start=start, files=files, **more)
     return report(answer)
 
 
 @contextmanager
 def progress(
-    context: Context, title: str = "Running", *, explain: bool = False, quiet: bool = False
+    context: Context,
+    title: str = "Running",
+    *,
+    explain: bool = False,
+    quiet: bool = False,
+    untold: Collection[str] = (),
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A display that hears a request's frames, until it is over, however it ends."""
     ways = context.options
     mode = "quiet" if quiet else ways.get("progress", "auto")
     shown = display(mode, title=title, ansi=ways.get("ansi", "auto"))
     try:
-        yield shower(shown, explain=explain)
+        yield shower(shown, explain=explain, untold=untold)
     finally:
         shown.close()
 

@@ -11,7 +11,7 @@ from composer.paths import Paths
 from composer.plan.observed import VolumeState
 from composer.record import stacks
 from composer.supervisor.world import World
-from composer.volumes.store import VolumeStore, is_layered
+from composer.volumes.store import VolumeStore, drift, is_layered
 
 
 class Volumes:
@@ -33,20 +33,10 @@ class Volumes:
         """Volumes that are not as they are described by now, in words: data is never given up unasked."""
         for volume in volumes:
             record = None if volume.external else self.store.find(volume.name)
-            if record is None:
-                continue
-            differs = [
-                key
-                for key, here, there in (
-                    ("driver_opts", volume.driver_opts, record.options),
-                    ("labels", volume.labels, record.labels),
-                )
-                if dict(here) != dict(there)
-            ]
-            if differs:
+            if record is not None and (differs := drift(record, volume)):
                 yield (
                     f"volume {volume.name} exists with other {' and '.join(differs)} than the file says, and "
-                    "stays as it is; `composer down -v` removes it with its data"
+                    "stays as it is; `composer up -y` makes it anew, without its data"
                 )
 
     def ensure(self, volume: Volume, stack: str) -> None:

@@ -287,6 +287,15 @@ class VolumeStore:
             yield
 
 
+def drift(record: VolumeRecord, volume: Volume) -> list[str]:
+    """What of a volume that is here is described otherwise by now, by the names of the keys."""
+    pairs = (
+        ("driver_opts", volume.driver_opts, record.options),
+        ("labels", volume.labels, record.labels),
+    )
+    return [key for key, wanted, here in pairs if dict(wanted) != dict(here)]
+
+
 def is_layered(folder: Path) -> bool:
     """Whether a snapshot was ever made of the volume in this folder."""
     return (folder / "chain0.json").exists()

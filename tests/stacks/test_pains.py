@@ -114,7 +114,7 @@ def test_start_honours_conditions(host: Host) -> None:
     assert {row["Service"]: row["Health"] for row in stack.ps().values()}["db"] == "healthy"
 
 
-def test_a_volume_that_is_described_otherwise_by_now_stays(host: Host) -> None:
+def test_a_volume_that_is_described_otherwise_by_now_stays_unless_said_so(host: Host) -> None:
     text = """
         services:
           web: {{image: host, init: true, command: [sleep, "1000"], volumes: ["data:/data"]}}
@@ -127,3 +127,12 @@ def test_a_volume_that_is_described_otherwise_by_now_stays(host: Host) -> None:
     told = stack("up", "-d").stderr
     assert f"volume {stack.name}_data exists with other labels" in told
     assert stack.ok("exec", "-T", "web", "cat", "/data/kept") == "kept\n"
+    stack.ok("up", "-d", "-y")
+    assert stack("exec", "-T", "web", "cat", "/data/kept").returncode == 1
+    assert (
+        stack.ok("volume", "inspect", f"{stack.name}_data", "--format", "{{json .Labels}}").replace(" ", "")
+        == '{"a":"2"}\n'
+    )
+    stack.ok("exec", "-T", "web", "sh", "-c", "echo new > /data/kept")
+    assert "Stopp" not in stack("up", "-d", "-y").stderr, "what is as described is left alone"
+    assert stack.ok("exec", "-T", "web", "cat", "/data/kept") == "new\n"
