@@ -9,8 +9,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
-from textual.widgets import Footer, RichLog, Static, TabbedContent
+from textual.widgets import Footer, Input, RichLog, Static, TabbedContent
 
 from composer.cli.app import ROOT_FLAGS
 from composer.cli.board.app import Board
@@ -124,6 +125,36 @@ def test_logs_follow_the_cursor_and_can_be_searched(stack: Stack) -> None:
         await until(pilot, lambda: shows(app, "db is ready"))
         stack.ok("exec", "-T", "db", "touch", "/go")
         await until(pilot, lambda: shows(app, "Needles"))
+
+    play(look)
+
+
+def test_what_is_typed_ahead_of_the_search_is_text(stack: Stack) -> None:
+    stack.ok("up", "-d")
+
+    async def look(app: Board, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: shows(app, "db-1", "(healthy)"))
+        for key, character in (("slash", "/"), *((letter, letter) for letter in "pres"), ("slash", "/")):
+            app.post_message(Key(key, character))
+        await until(pilot, lambda: app.query_one("#search", Input).value == "pres/")
+        assert not app._notifications
+        assert app.query_one("#tabs", TabbedContent).active == "logs"
+
+    play(look)
+
+
+def test_the_end_waits_for_nobody(stack: Stack) -> None:
+    stack.rewrite("""
+        services:
+          db: {image: host, init: true, command: [sleep, inf], healthcheck: {test: "false", retries: 1000}}
+          web: {image: host, command: "true", depends_on: {db: {condition: service_healthy}}}
+    """)
+
+    async def look(app: Board, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: shows(app, "web", "no container"))
+        await pilot.press("u")
+        await until(pilot, lambda: shows(app, "db-1", "(health: starting)"))
+        await pilot.press("ctrl+c")
 
     play(look)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
 
 from rich.text import Text
-from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -50,8 +50,7 @@ Screen { background: #16161e; }
 #below { height: 1fr; }
 TabPane { padding: 0; }
 RichLog { background: #16161e; padding: 0 1; scrollbar-size-vertical: 1; }
-#search { display: none; height: 1; border: none; padding: 0 1; background: #292e42; }
-#search.open { display: block; }
+#search { height: 1; border: none; padding: 0 1; background: #292e42; }
 #details { padding: 0 1; }
 .low #below, .low #top { display: none; }
 .low #containers { max-height: 100%; height: 1fr; }
@@ -71,13 +70,14 @@ class Board(App[None]):
         Binding("p", "pause", "Pause"),
         Binding("x", "shell", "Shell"),
         Binding("u", "up", "Up"),
-        Binding("slash", "search", "Search", key_display="/"),
+        Binding("slash", "search", "Search", key_display="/", priority=True),
         Binding("a", "all_logs", "All logs"),
         Binding("l", "tab('logs')", "Logs"),
         Binding("e", "tab('events')", "Events"),
         Binding("i", "tab('info')", "Info"),
-        Binding("escape", "leave", "Back", show=False),
+        Binding("escape", "leave", "Back", show=False, priority=True),
         Binding("q", "quit", "Quit"),
+        Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
     ]
 
     def __init__(self, context: Context) -> None:
@@ -107,7 +107,9 @@ class Board(App[None]):
                 yield RichLog(id="happened", max_lines=500)
             with TabPane("Info", id="info"):
                 yield Static(id="details")
-        yield Input(id="search", placeholder="search the log; Esc ends")
+        search = Input(id="search", placeholder="search the log; Esc ends")
+        search.display = False
+        yield search
         yield Footer()
 
     def on_mount(self) -> None:
@@ -281,10 +283,13 @@ class Board(App[None]):
         self.all_logs = not self.all_logs
         self.action_tab("logs")
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "search" or not isinstance(self.focused, Input)  # there it is a letter
+
     def action_search(self) -> None:
         search = self.query_one("#search", Input)
-        search.add_class("open")
-        search.focus()
+        search.display = True
+        self.screen.set_focus(search)  # at once: what was typed ahead is text and no command
         self.action_tab("logs")
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -297,7 +302,7 @@ class Board(App[None]):
     def action_leave(self) -> None:
         search = self.query_one("#search", Input)
         search.value = ""
-        search.remove_class("open")
+        search.display = False
         self.table.focus()
 
     def action_restart(self) -> None:
@@ -332,16 +337,20 @@ class Board(App[None]):
             with supervisor:
                 supervisor.call("pause", containers=[name], thaw=thaw)
 
-    @work(thread=True)
     def ask(self, title: str, what: Callable[[], object]) -> None:
-        """Do something aside; what becomes of it is told in a corner."""
+        """Do something aside, which nobody waits for at the end; what becomes of it is told in a corner."""
+
+        def do() -> None:
+            try:
+                what()
+            except ComposerError as error:
+                if self.is_running:
+                    self.notify(error.message, title=title, severity="error", timeout=10, markup=False)
+            finally:
+                self.reader.wanted.set()
+
         self.notify(f"{title} …", timeout=2)
-        try:
-            what()
-        except ComposerError as error:
-            self.notify(error.message, title=title, severity="error", timeout=10, markup=False)
-        finally:
-            self.reader.wanted.set()
+        threading.Thread(target=do, name=title, daemon=True).start()
 
     def action_shell(self) -> None:
         row = self.row
