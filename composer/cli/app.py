@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from composer.cli.grammar import Flag, Unsure, read, read_flags
-from composer.cli.verbs import GROUPS, VERBS, Entry
+from composer.cli.verbs import GROUPS, NO_DRY_RUN, VERBS, Entry
 from composer.errors import ComposerError, UsageError
 
 if TYPE_CHECKING:
@@ -104,7 +104,10 @@ def invoke(path: tuple[str, ...], options: dict[str, Any], values: dict[str, Any
     if options.get("ansi", "auto") != "auto":  # errors are told where nobody knows the command line any more
         os.environ[VARIABLES["ansi"]] = options["ansi"]
     run = getattr(import_module(entry.module), f"run_{entry.part.replace('-', '_')}" if entry.part else "run")
-    code: int = run(make_context(options, values.get("service") or []), **values)
+    context = make_context(options, values.get("service") or [])
+    if context.dry_run and path in NO_DRY_RUN:
+        raise UsageError(f"`{' '.join(path)}` has no dry run, and was not done", hint="leave out --dry-run")
+    code: int = run(context, **values)
     return code
 
 

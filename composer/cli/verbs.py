@@ -178,6 +178,19 @@ VERBS: Table = {
     ("__complete",): Entry("composer.cli.offer", "Offer words to a shell", hidden=True),
 }
 
+NO_DRY_RUN = frozenset(
+    {
+        *((verb,) for verb in ("attach", "commit", "cp", "exec", "kill", "ui", "wait")),
+        *(("container", part) for part in ("run", "exec", "stop", "start", "rm", "prune")),
+        *(("image", part) for part in ("pull", "push", "tag", "rm", "prune", "load", "import")),
+        *(("network", part) for part in ("create", "rm", "connect", "disconnect", "prune")),
+        *(("volume", part) for part in ("create", "rm", "prune")),
+        *(("system", part) for part in ("prune", "enable", "disable")),
+        *(("fault", "clear"), ("snapshot", "rm")),
+    }
+)
+"""Verbs that do something, and cannot tell what without doing it."""
+
 GROUPS: dict[str, str] = {
     "container": "Single containers, and all containers of this host",
     "image": "Images of this host",

@@ -101,7 +101,7 @@ class Target:
             parent = self.folder(held, folder)
             status = os.fstat(node)
             if stat.S_ISDIR(status.st_mode):
-                return self.directory(parent, name, stat.S_IMODE(status.st_mode))
+                return self.directory(parent, copy.target, stat.S_IMODE(status.st_mode))
             if same(node, status, parent, name):
                 return False
             beside = f".{name[:200]}.composer"
@@ -118,15 +118,17 @@ class Target:
                 raise
             return True
 
-    def directory(self, parent: int, name: str, mode: int) -> bool:
-        try:
-            os.mkdir(name, 0o700, dir_fd=parent)
-        except FileExistsError:
-            if is_directory(parent, name, follow=True):
-                return False
-            os.unlink(name, dir_fd=parent)
-            os.mkdir(name, 0o700, dir_fd=parent)
+    def directory(self, parent: int, path: str, mode: int) -> bool:
+        """False when there is one; a link to one of the container's own is as good."""
+        name = os.path.basename(path)
         with ExitStack() as held:
+            try:
+                self.open(held, path)
+            except OSError:
+                make_room(parent, name)
+            else:
+                return False
+            os.mkdir(name, 0o700, dir_fd=parent)
             inner = self.inner(held, parent, name)
             os.fchown(inner, *self.owner)
             os.fchmod(inner, mode)
@@ -142,8 +144,8 @@ class Target:
         try:
             return self.open(held, path)
         except FileNotFoundError:
-            above, name = os.path.split(path)
-            self.directory(self.folder(held, above), name, 0o755)
+            above = os.path.dirname(path)
+            self.directory(self.folder(held, above), path, 0o755)
             return self.open(held, path)
 
     def open(self, held: ExitStack, path: str) -> int:
@@ -152,31 +154,36 @@ class Target:
         return descriptor
 
 
-def is_directory(parent: int, name: str, *, follow: bool = False) -> bool:
+def is_directory(parent: int, name: str) -> bool:
     try:
-        return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=follow).st_mode)
+        return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     except FileNotFoundError:
         return False
 
 
 def same(node: int, status: os.stat_result, parent: int, name: str) -> bool:
     """Whether what is there has the kind, mode and content of what is here."""
-    try:
-        there = os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
+    with ExitStack() as held:
+        try:
+            other = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        except FileNotFoundError:
+            return False
+        held.callback(os.close, other)
+        return alike(node, status, other)
+
+
+def alike(node: int, status: os.stat_result, other: int) -> bool:
+    """`same` for what two O_PATH descriptors stand for: nobody can put a device in its place meanwhile."""
+    there = os.fstat(other)
     if there.st_mode != status.st_mode:
         return False
     if stat.S_ISLNK(status.st_mode):
-        return os.readlink(name, dir_fd=parent) == os.readlink("", dir_fd=node)
+        return os.readlink("", dir_fd=other) == os.readlink("", dir_fd=node)
     if not stat.S_ISREG(status.st_mode) or there.st_size != status.st_size:
         return False
     if there.st_mtime_ns == status.st_mtime_ns:
         return True
-    with (
-        open(reopen(node), "rb") as mine,
-        open(os.open(name, READ, dir_fd=parent), "rb") as theirs,
-    ):
+    with open(reopen(node), "rb") as mine, open(reopen(other), "rb") as theirs:
         while block := mine.read(BLOCK):
             if theirs.read(BLOCK) != block:
                 return False

@@ -106,7 +106,7 @@ class Tree:
             self.anchor(root)
         try:
             status = os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             self.gone(path)
             return []
         directory = stat.S_ISDIR(status.st_mode)

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from composer.cli import manual, screens
 from composer.cli.app import ROOT_FLAGS, find_verb, table, with_environment
 from composer.cli.grammar import Flag, Unsure, Verb, read
-from composer.cli.verbs import GROUPS, VERBS, Entry
+from composer.cli.verbs import GROUPS, NO_DRY_RUN, VERBS, Entry
 from composer.errors import UsageError
 
 PATHS = sorted(VERBS)
+assert set(PATHS) >= NO_DRY_RUN
 WORDS = st.text("abcxyz019./:,", min_size=1, max_size=6)
 heard: list[dict[str, Any]] = []
 

@@ -254,7 +254,9 @@ def test_dry_run_does_nothing(host: Host) -> None:
     assert stack.ps() == {}
     stack.ok("up", "-d")
     stack.ok("--dry-run", "down")
-    assert len(stack.ps()) == 1
+    refused = stack("--dry-run", "kill")
+    assert (refused.returncode, "has no dry run, and was not done" in refused.stderr) == (2, True)
+    assert [row["State"] for row in stack.ps().values()] == ["running"]
 
 
 def test_stdin_file(host: Host) -> None:

@@ -124,11 +124,15 @@ def test_a_link_in_the_container_leads_nowhere_else(host: Host, tmp_path: Path) 
     outside.mkdir()
     with watching(stack) as lines:
         inside(stack, f"mkdir -p /app/src; ln -s {outside} /app/src/d; ln -s /etc/passwd /app/src/p")
+        inside(stack, "mkdir -p /own/place; ln -s /own/place /app/src/e")
+        (stack.folder / "src/e").mkdir()
+        (stack.folder / "src/e/b.py").write_text("three")
         (stack.folder / "src/d/a.py").write_text("two")
         (stack.folder / "src/p").write_text("mine")
         lines.until("/app/src/p")
         assert not list(outside.iterdir())
         assert inside(stack, "cat /app/src/p; grep -c root: /etc/passwd") == "mine1\n"
+        assert inside(stack, "readlink /app/src/e; cat /own/place/b.py") == "/own/place\nthree"
 
 
 def test_restart_and_exec_follow(host: Host) -> None:
