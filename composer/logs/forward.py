@@ -55,6 +55,9 @@ class Forwarder:
                 reader.begin(tail=None, since=self._done, until=b"")
                 self._skip = self._count
                 self._follow(reader, changes)
+        except Exception as error:  # nobody else hears of what ends a thread; the lines are in the file
+            self._trouble(f"given up: {error}")
+            raise
         finally:
             reader.close()
             self._sink.close()

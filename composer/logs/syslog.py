@@ -1,6 +1,7 @@
 """Records to a syslog server: RFC 3164 or 5424, over a unix socket, UDP, TCP or TLS.
 
-https://www.rfc-editor.org/rfc/rfc5424, framing over TCP: https://www.rfc-editor.org/rfc/rfc6587
+https://www.rfc-editor.org/rfc/rfc5424, framing over TCP: https://www.rfc-editor.org/rfc/rfc6587, over TLS:
+https://www.rfc-editor.org/rfc/rfc5425
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Syslog:
             self._socket, self._stream = connected(self._server)
         try:
             if self._stream:
-                self._socket.sendall(message + b"\n")
+                self._socket.sendall(framed(self._server, message))
             else:
                 self._socket.send(message[:LONGEST_DATAGRAM])
         except OSError:
@@ -70,6 +71,13 @@ class Syslog:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def framed(server: Server, message: bytes) -> bytes:
+    """Told apart by newlines, or over TLS, in the newer format, by their lengths: as Docker does."""
+    if server.address.scheme == "tcp+tls" and server.format.startswith("rfc5424"):
+        return b"%d %b" % (len(message), message)
+    return message + b"\n"
 
 
 def connected(server: Server) -> tuple[socket.socket, bool]:

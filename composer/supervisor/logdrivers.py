@@ -60,7 +60,9 @@ def check(service: Service) -> None:
             if driver == "syslog":
                 syslog_server(options, "", 0)
             tag(options, dict.fromkeys(TAGS, ""))
-        except ValueError as error:
+            for name in options.keys() & {"labels-regex", "env-regex"}:
+                re.compile(options[name])
+        except (ValueError, re.error) as error:
             raise ComposerError(f"{where}: {error}") from None
 
 
@@ -76,9 +78,10 @@ def bounds(service: Service, containers: int) -> tuple[int, int]:
     """(bytes a file, files). Raises ValueError."""
     options = service.logging.options
     prefix = "cache-max-" if service.logging.driver in ("journald", "syslog") else "max-"
-    files = int(options.get(f"{prefix}file", MAX_FILE if f"{prefix}size" not in options else 1))
-    if files < 1:
-        raise ValueError(f"`{prefix}file` must be 1 or more")
+    told = options.get(f"{prefix}file", str(MAX_FILE if f"{prefix}size" not in options else 1))
+    if not told.isdecimal() or int(told) < 1:
+        raise ValueError(f"`{prefix}file` must be 1 or more, and not {told}")
+    files = int(told)
     if f"{prefix}size" in options:
         text = options[f"{prefix}size"]
         return (0 if text == "-1" else size(text)), files
@@ -176,6 +179,7 @@ def syslog_server(options: Mapping[str, str], name: str, pid: int) -> Any:
     if parts.scheme in ("unix", "unixgram"):
         address = Address(parts.scheme, parts.path)
     elif parts.scheme in ("udp", "tcp", "tcp+tls") and parts.hostname:
+        parts.hostname.encode("idna")  # raises ValueError, as nobody could later
         address = Address(parts.scheme, parts.hostname, parts.port or 514)
     else:
         raise ValueError(
@@ -183,7 +187,8 @@ def syslog_server(options: Mapping[str, str], name: str, pid: int) -> Any:
         )
     names = {"ca": "syslog-tls-ca-cert", "cert": "syslog-tls-cert", "key": "syslog-tls-key"}
     tls = {key: options.get(option, "") for key, option in names.items()}
-    tls["insecure"] = options.get("syslog-tls-skip-verify", "")
+    insecure = options.get("syslog-tls-skip-verify", "")
+    tls["insecure"] = "" if insecure in ("false", "0") else insecure
     return Server(address, FACILITIES.index(facility), form, name, pid, socket.gethostname(), tls)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from composer.logs.forward import Forwarder
 from composer.logs.journal import Journal, field
-from composer.logs.syslog import FORMATS, Address, Server, Syslog
+from composer.logs.syslog import FORMATS, Address, Server, Syslog, framed
 
 STAMP = "2026-01-31T13:00:00.{:09}Z"
 
@@ -205,6 +205,10 @@ def test_syslog_over_everything(tmp_path: Path) -> None:
         with client, client.makefile("rb") as lines:
             assert [lines.readline().endswith(expected + b"\n") for _ in range(2)] == [True, True]
         sink.close()
+    messages = framed(server(Address("tcp+tls", "here"), "rfc5424"), b"one") + framed(
+        server(Address("tcp+tls", "here"), "rfc3164"), b"two"
+    )
+    assert messages == b"3 onetwo\n"
     gone = Syslog(server(Address("unixgram", str(tmp_path / "nobody")), "rfc5424"))
     with pytest.raises(OSError, match="No such file"):
         gone.send(line)

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.kernel
 
 
 @contextmanager
-def answering(answer: bytes, asked: list[bytes] | None = None) -> Iterator[int]:
-    """A server that says the same to everybody; its port."""
+def answering(answer: bytes, asked: list[bytes] | None = None, *, stays: bool = False) -> Iterator[int]:
+    """A server that says the same to everybody, and closes, unless it `stays`; its port."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -33,6 +33,9 @@ def answering(answer: bytes, asked: list[bytes] | None = None) -> Iterator[int]:
                 if asked is not None:
                     asked.append(request)
                 client.sendall(answer)
+                with suppress(ConnectionError):
+                    if stays:
+                        client.recv(1)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -80,6 +83,11 @@ def test_the_request_is_as_asked_for() -> None:
     lines = asked[0].decode().split("\r\n")
     assert lines[0] == "HEAD /healthz?full=1 HTTP/1.1"
     assert {"Host: shop.example", "X-Token: abc", "Connection: close"} <= set(lines)
+
+
+def test_who_is_well_need_not_close() -> None:
+    with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", stays=True) as port:
+        assert seen(Probe("http", port))[0]
 
 
 def test_tcp() -> None:
