@@ -46,9 +46,25 @@ def run(
         "volumes": volumes,
     }
     code = wish.carry_out(context, options, files=files, dry_run=context.dry_run)
+    if files and not service and not context.dry_run:
+        tell_left(context)
     if not service and not context.dry_run and not read_record(context.stack_paths)["containers"]:
         leave(context)
     return code
+
+
+def tell_left(context: Context) -> None:
+    """Which containers stay though everything was to go, and what takes them, too."""
+    project, rows = context.project, context.again()["containers"]
+    inactive = set(project.stack_data.get("inactive", ()))
+    waiting = [row["name"] for row in rows if row["service"] in inactive]
+    orphans = [row["name"] for row in rows if row["service"] not in {*inactive, *project.services}]
+    if waiting:
+        print(f"note: {', '.join(waiting)}: left, as no active profile has it", file=sys.stderr)
+        print("hint: `composer --profile '*' down` takes all profiles", file=sys.stderr)
+    if orphans and not context.says_yes("COMPOSE_IGNORE_ORPHANS"):
+        print(f"note: {', '.join(orphans)}: left, as no file has its service", file=sys.stderr)
+        print("hint: `composer down --remove-orphans` takes it, too", file=sys.stderr)
 
 
 def readable(context: Context) -> bool:

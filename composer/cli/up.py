@@ -8,7 +8,7 @@ from composer.api.times import nanoseconds
 from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
-from composer.errors import UsageError
+from composer.errors import NotFoundError, UsageError
 
 VERB = Verb(
     "up",
@@ -71,6 +71,7 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
         start_early(context)
     context.check_identity()
     context.check_services(service)
+    check_any(context)
     warn(context)
     if flags["locked"]:
         from composer.cli.lock import hold_for_up
@@ -99,6 +100,14 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
         untold=wish.untold(flags),
         dry_run=context.dry_run,
     )
+
+
+def check_any(context: Context) -> None:
+    """Raises NotFoundError when there is nothing to bring up, as when all services have profiles."""
+    if not context.project.services and not context.options.get("all_resources"):
+        inactive = context.project.stack_data.get("inactive", ())
+        hint = f"{', '.join(inactive)}: name one, or its `--profile`" if inactive else None
+        raise NotFoundError("no service selected", hint=hint)
 
 
 def start_early(context: Context) -> None:

@@ -1,4 +1,4 @@
-"""`composer why SERVICE`: why it is not up. The chain of conditions to its end, and what is known there."""
+"""`composer why [SERVICE...]`: why it is not up. The chain of conditions to its end, and what is known."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ VERB = Verb(
     "why",
     "Say why a service is not up, and what to try",
     (Flag("lines", "int", "How many last lines of its output", "n", default=10, metavar="N"),),
-    (common.SERVICE,),
-    examples=(("why web", "down to the container that holds everything up"),),
+    (common.SERVICES,),
+    examples=(
+        ("why", "all that is not up, each cause once"),
+        ("why web", "down to the container that holds everything up"),
+    ),
 )
 WAITS = {
     "service_started": "to be started",
@@ -49,10 +52,29 @@ class Link(NamedTuple):
     finding: Finding
 
 
-def run(context: Context, *, lines: int, service: str) -> int:
-    context.check_services([service])
-    chain = list(chase(context.project.stack_data["services"], context.record["containers"], service))
+def run(context: Context, *, lines: int, service: list[str]) -> int:
+    context.check_services(service)
+    services, rows = context.project.stack_data["services"], context.record["containers"]
+    chains = [list(chase(services, rows, name)) for name in service or context.project.services]
+    if not service:
+        chains = roots(chains)
+        if not chains:
+            print("all services are up")
     paint = painter(context.colour)
+    return max((tell(context, chain, lines, paint) for chain in chains), default=0)
+
+
+def roots(chains: Sequence[list[Link]]) -> list[list[Link]]:
+    """Those that end badly, each end once, by its longest way. Pure."""
+    found: dict[str, list[Link]] = {}
+    for chain in sorted(chains, key=len):
+        if chain[-1].finding.state != "good":
+            found[chain[-1].service] = chain
+    return list(found.values())
+
+
+def tell(context: Context, chain: Sequence[Link], lines: int, paint: Any) -> int:
+    """Print it, and what is known at its end; 1 when that is bad."""
     for link in chain:
         print(line(link, paint))
         for text in link.finding.details:

@@ -101,7 +101,8 @@ def test_down_leaves_orphans_and_does_not_forget_them(host: Host) -> None:
     stack = host.stack(both)
     stack.ok("up", "-d")
     stack.rewrite(both.replace("          old", "          x-old").replace("x-old:", "new:"))
-    stack.ok("down")
+    told = stack("down").stderr
+    assert f"note: {stack.name}-old-1: left" in told and "--remove-orphans" in told
     assert {row["Service"]: row["State"] for row in stack.ps().values()} == {"old": "running"}
     stack.ok("down", "--remove-orphans")
     assert stack.ps() == {}
@@ -116,6 +117,35 @@ def test_a_service_of_a_profile_is_no_orphan(host: Host) -> None:
     stack.ok("--profile", "tools", "up", "-d")
     stack.ok("up", "-d", "--remove-orphans")
     assert {row["Service"] for row in stack.ps().values()} == {"web", "debug"}
+    told = stack("down").stderr
+    assert f"note: {stack.name}-debug-1: left" in told and "--profile" in told
+    assert "note:" not in stack("--profile", "*", "down").stderr
+
+
+def test_nothing_to_bring_up_is_no_success(host: Host) -> None:
+    stack = host.stack("services: {web: {image: host, profiles: [tools]}}")
+    done = stack("up", "-d")
+    assert done.returncode == 1
+    assert "no service selected" in done.stderr and "hint: web: name one" in done.stderr
+    assert stack("--all-resources", "up", "-d").returncode == 0
+    stack.ok("--all-resources", "down")
+
+
+def test_why_without_a_service_names_the_culprits(host: Host) -> None:
+    stack = host.stack("""
+        services:
+          web: {image: host, command: [sleep, "1000"], init: true}
+          db: {image: host, command: [sh, -c, "echo no disk; exit 3"]}
+          app: {image: host, command: "true", depends_on: {db: {condition: service_completed_successfully}}}
+    """)
+    stack("up", "-d")
+    told = stack("why")
+    assert told.returncode == 1
+    assert "app" in told.stdout and "exited (3)" in told.stdout and told.stdout.count("| no disk") == 1
+    assert "web" not in told.stdout
+    stack.rewrite("services: {web: {image: host, command: [sleep, '1000'], init: true}}")
+    stack.ok("up", "-d", "--remove-orphans")
+    assert stack.ok("why") == "all services are up\n"
 
 
 def test_down_does_not_wait_for_a_pull(host: Host) -> None:
