@@ -82,9 +82,20 @@ class Supervisor:
         try:
             sent = self.sock.sendmsg([frame], rights(list(given.values())))
             self.sock.sendall(frame[sent:])
+        except ConnectionError as error:
+            self.last_words()
+            raise PeerLostError("the stack's supervisor went away") from error
         except OSError as error:
             raise PeerLostError("the stack's supervisor went away") from error
         return self.last
+
+    def last_words(self) -> None:
+        """Who hung up may have said why before: raises UsageError for a supervisor of another version."""
+        try:
+            while True:
+                self.receive()
+        except PeerLostError:
+            return
 
     def next(self, number: int) -> Message:
         """The next frame of a request. Raises PeerLostError when the supervisor is gone."""

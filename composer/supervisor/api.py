@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from composer.errors import ComposerError, UsageError
 from composer.supervisor.channel import Channel, Message, WireError, close_all
 from composer.supervisor.loop import internal
-from composer.supervisor.wire import ERRORS, HELLO, VERSION
+from composer.supervisor.wire import ERRORS, HELLO, VERSION, another_version
 
 Handler = Callable[["Request"], Awaitable[dict[str, Any] | None]]
 
@@ -97,10 +97,7 @@ class Api:
         try:
             handler = self.verbs.get(verb) if isinstance(verb, str) else None
             if handler is None:
-                raise UsageError(
-                    f"this stack's supervisor does not know {verb!r}",
-                    hint="it was started by another version: `composer down`, then `up` again",
-                )
+                raise another_version(repr(verb))
             result = await handler(request)
             frame: dict[str, Any] = {"ok": result or {}}
         except ComposerError as error:

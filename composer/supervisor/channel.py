@@ -60,7 +60,8 @@ class Channel:
             data, ancillary = data[sent:], []
 
     def close(self) -> None:
-        close_all(self.decoder.fds)
+        for fds in (self.decoder.fds, *(message["fds"] for message in self.ready)):
+            close_all(fds)
         self.sock.close()
 
 

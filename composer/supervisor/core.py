@@ -42,6 +42,7 @@ from composer.supervisor.oneoffs import Oneoffs
 from composer.supervisor.owner import Owner
 from composer.supervisor.userns import Userns
 from composer.supervisor.volumes import Volumes
+from composer.supervisor.wire import another_version
 from composer.supervisor.world import Live, World, live_of, row
 
 if TYPE_CHECKING:
@@ -196,7 +197,10 @@ class Core:
     def desire(self, data: bytes, digest: str, origin: Mapping[str, Any]) -> None:
         """From now on the stack is to be as `data` says. Stored before anything is done about it."""
         if digest != self.record["digest"] or self.loop.desired is None:
-            stack = load_stack(data)
+            try:
+                stack = load_stack(data)
+            except ValueError as error:
+                raise another_version("all of what the stack says") from error
             self.here.state.mkdir(parents=True, exist_ok=True)
             write_json(self.here.desired, {"digest": digest, "stack": json.loads(data)}, mode=0o600)
             self.before = self.stack

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from composer.errors import UsageError
 from composer.model.digest import dump, service_digests
 from composer.model.stack import FileSource, FrozenMap, Stack
 from composer.plan.options import GOALS, Options
+from composer.supervisor.wire import another_version
 
 PLAIN_OPTIONS = (
     "goal", "no_deps", "no_start", "force_recreate", "no_recreate", "always_recreate_deps",
@@ -22,10 +22,10 @@ PLAIN_OPTIONS = (
 def options_of(given: Mapping[str, Any]) -> Options:
     """Options from JSON. Raises UsageError."""
     if given.get("goal") not in GOALS:
-        raise UsageError(f"there is no goal {given.get('goal')!r}")
+        raise another_version(f"the goal {given.get('goal')!r}")
     unknown = given.keys() - {*PLAIN_OPTIONS, "services", "scale"}
     if unknown:
-        raise UsageError(f"unknown options: {', '.join(sorted(unknown))}")
+        raise another_version(f"the options {', '.join(sorted(unknown))}")
     return Options(
         since=time.time_ns(),
         services=tuple(given.get("services") or ()),

@@ -12,7 +12,7 @@ import anyio
 
 from composer import offline
 from composer.bundle.process import signal_number
-from composer.errors import ComposerError, NotFoundError
+from composer.errors import ComposerError, NotFoundError, UsageError
 from composer.model.digest import from_json
 from composer.model.stack import Attachment, FrozenMap, Stack
 from composer.plan.actions import Action
@@ -144,7 +144,13 @@ class Ops:
             options = options.replace(since=min(since, options.since))
         if "stack" in request.fds:
             with os.fdopen(os.dup(request.fds["stack"]), "rb") as file:
-                core.desire(file.read(), request.text("digest"), request.fields.get("origin") or {})
+                data = file.read()
+            try:
+                core.desire(data, request.text("digest"), request.fields.get("origin") or {})
+            except UsageError:
+                if GOALS[options.goal].target == "running":
+                    raise
+                core.look()  # who wants an end need not be understood in all: what is known here ends
         elif core.loop.desired is None:
             core.take(Stack(core.name, FrozenMap()))
         elif options.goal == "down":

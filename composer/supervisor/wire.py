@@ -56,3 +56,11 @@ ERRORS: Mapping[str, type[ComposerError]] = {
     each.__name__: each for each in (ConflictError, ImageError, LateError, NotFoundError, UsageError)
 }
 """What programs tell apart."""
+
+
+def another_version(what: str) -> UsageError:
+    """What to raise when a request, though of this protocol, has what came later."""
+    return UsageError(
+        f"this stack's supervisor does not know {what}",
+        hint="it was started by another version: `composer down`, then `up` again",
+    )
