@@ -26,6 +26,7 @@ from composer.supervisor.core import Core
 from composer.supervisor.loop import Operation
 from composer.supervisor.words import progress
 from composer.supervisor.world import Live
+from composer.volumes.layers import make_pool
 from composer.volumes.snapshots import Root, Snapshot
 
 Tell = Callable[[dict[str, Any]], None]
@@ -169,21 +170,32 @@ async def restore(core: Core, stack: str, name: str, services: list[str], tell: 
 def note(scope: Scope, ran: Iterable[Live], stack: str = "", name: str = "") -> None:
     """Whoever takes over after a crash is to know: what is gone back to, if anything, and what ran."""
     noted = {"stack": stack, "name": name, "services": scope.services, "ran": names(ran)}
-    write_json(scope.core.here.switching, noted, durable=False)
+    write_json(scope.core.here.switching, noted)
 
 
-def finish(core: Core) -> None:
-    """After a crash: what was begun to go back goes back, and what ran is started again."""
+async def finish(core: Core) -> None:
+    """After a crash: what was begun to go back goes back, and what ran is started again.
+
+    What was being stopped may still be seen to run: it is stopped first, before anybody else is heard.
+    """
     noted: Any = read_json(core.here.switching)
-    try:
-        if noted["name"]:
+    ran = () if core.loop.held else tuple(noted["ran"])
+    if noted["name"]:
+        try:
             scope = Scope(core, noted["services"])
+            await kill(core, [live for live in scope.lives if live.plan.alive])
             scope.idle()
             go(scope, core.volumes.store.snapshots.get(noted["stack"], noted["name"]))
-    except ComposerError as error:
-        core.notice(f"going back to snapshot {noted['name']} was cut short: {error}")
-    ran = () if core.loop.held else tuple(noted["ran"])
-    core.tasks.start_soon(begin_again, core, ran, lambda _: None)
+        except ComposerError as error:
+            core.notice(f"going back to snapshot {noted['name']} was cut short: {error}")
+    core.tasks.start_soon(resume, core, ran)
+
+
+async def resume(core: Core, services: tuple[str, ...]) -> None:
+    """Stop to the end what was being stopped, and start it again."""
+    if services:
+        await wish(core, Options("stop", time.time_ns(), services), lambda _: None)
+    await begin_again(core, services, lambda _: None)
 
 
 async def begin_again(core: Core, services: tuple[str, ...], tell: Tell) -> list[list[str]]:
@@ -248,7 +260,7 @@ def switch_container(core: Core, live: Live, kept: Snapshot) -> None:
 def discard(state: Path, pool: Path) -> None:
     """What a container wrote goes; its folder stays."""
     if state.is_dir():
-        pool.mkdir(parents=True, exist_ok=True)
+        make_pool(pool)
         os.rename(state, pool / f".removed-{secrets.token_hex(6)}")
     state.mkdir(parents=True)
 

@@ -115,7 +115,7 @@ class Directory:
         upper = self.upper(chain)
         upper.mkdir(parents=True)
         self.work(chain).mkdir()
-        self.pool.mkdir(parents=True, exist_ok=True)
+        make_pool(self.pool)
         copy_looks(top, upper)
         write_json(self.file, chain.__dict__, durable=self.durable)
         self._settle(layers[0])
@@ -146,6 +146,11 @@ class Directory:
         finally:
             os.close(pool)
             os.close(live)
+
+
+def make_pool(pool: Path) -> None:
+    """Who may go into its layers cannot find them: they hold what is not everybody's."""
+    pool.mkdir(parents=True, exist_ok=True, mode=0o711)
 
 
 def copy_looks(source: Path, target: Path) -> None:

@@ -54,8 +54,9 @@ class SnapshotStore:
 
     def file(self, stack: str, name: str) -> Path:
         """Raises UsageError for what cannot be a name."""
-        if not NAME.fullmatch(name):
-            raise UsageError(f"{name!r} is not a snapshot name", hint="letters, digits, '_', '.' and '-'")
+        for what, text in (("stack", stack), ("snapshot", name)):
+            if not NAME.fullmatch(text):
+                raise UsageError(f"{text!r} is not a {what} name", hint="letters, digits, '_', '.' and '-'")
         return self.stacks / stack / f"{name}.json"
 
     def find(self, stack: str, name: str) -> Snapshot | None:

@@ -162,9 +162,12 @@ def test_mistakes_are_told(host: Host) -> None:
     stack.ok("up", "-d")
     assert "has no snapshot nope" in stack("snapshot", "restore", "nope").stderr
     assert "not a snapshot name" in stack("snapshot", "create", "a b").stderr
+    assert "'../x' is not a stack name" in stack("snapshot", "restore", "../x/y").stderr
     assert "no such service" in stack("snapshot", "create", "x", "nobody").stderr
     stack.ok("snapshot", "create", "x")
     assert "has a snapshot x already" in stack("snapshot", "create", "x").stderr
+    layers = Path(stack.host.environment["COMPOSER_STATE_DIR"]) / "snapshots/layers"
+    assert layers.stat().st_mode & 0o066 == 0, "others can list what belongs to containers"
     assert "has no snapshot y" in stack("snapshot", "rm", "y").stderr
     assert {row["State"] for row in stack.ps().values()} == {"running"}
 
