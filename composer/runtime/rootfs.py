@@ -109,20 +109,23 @@ class Node(NamedTuple):
 
 
 def nodes(devices: Iterable[Mapping[str, Any]], *, own: bool) -> list[Node]:
-    """What a container is to have; with the default ones where /dev is its `own`. Raises StepError."""
-    found = [
-        Node(f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
+    """What a container is to have; with the default ones where /dev is its `own`. Raises StepError.
+
+    Of several with one path, as `/dev/urandom:/dev/random` beside the default one, the last counts.
+    """
+    found = {
+        f"/dev/{name}": Node(f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
         for name, major, minor in _DEVICES
         if own
-    ]
+    }
     for device in devices:
-        kind = _KINDS.get(device["type"])
+        path, kind = os.path.normpath(device["path"]), _KINDS.get(device["type"])
         if kind is None:
-            raise StepError("devices", errno.EINVAL, device["path"], f"type {device['type']!r} is not known")
+            raise StepError("devices", errno.EINVAL, path, f"type {device['type']!r} is not known")
         number = os.makedev(device.get("major", 0), device.get("minor", 0)) if kind != stat.S_IFIFO else 0
         mode = kind | (device.get("fileMode", 0o666) & 0o7777)
-        found.append(Node(device["path"], mode, number, device.get("uid", 0), device.get("gid", 0)))
-    return found
+        found[path] = Node(path, mode, number, device.get("uid", 0), device.get("gid", 0))
+    return list(found.values())
 
 
 def open_nodes(wanted: Iterable[Node], owner: Owner, host_id: Callable[[str, int], int]) -> dict[str, int]:

@@ -64,8 +64,8 @@ services:
     <<: *base
     cap_drop: [ALL]
     cap_add: [NET_BIND_SERVICE, CHOWN]
-  privileged: {<<: *base, privileged: true}
-  device: {<<: *base, devices: ["/dev/null:/dev/mine:r"]}
+  privileged: {<<: *base, privileged: true, devices: [/dev/kmsg, "/dev/null:/dev/full"]}
+  device: {<<: *base, devices: ["/dev/null:/dev/mine:r", "/dev/urandom:/dev/random"]}
   terminal: {<<: *base, tty: true}
   hooks:
     <<: *base
@@ -191,6 +191,8 @@ def test_privileged(stack: Stack) -> None:
 
 def test_devices(stack: Stack) -> None:
     assert sh(stack, "device", "stat -c '%t %T' /dev/mine") == "1 3"
+    assert sh(stack, "device", "stat -c '%t %T' /dev/random") == "1 9"
+    assert sh(stack, "privileged", "stat -c '%t %T' /dev/full") == "1 3"
 
 
 def test_terminal(stack: Stack) -> None:
