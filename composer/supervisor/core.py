@@ -274,7 +274,7 @@ class Core:
         if self.here.switching.exists():
             from composer.supervisor import snapshots
 
-            snapshots.finish(self)
+            await snapshots.finish(self)
         if self.here.faults.exists():
             await self.faulty().recover()
         self.net.touch()
