@@ -21,7 +21,7 @@ from composer.plan import actions as act
 from composer.plan.options import Options
 from composer.plan.order import with_dependencies
 from composer.supervisor.handover import LISTENING, connections, text_of
-from composer.supervisor.loop import Operation
+from composer.supervisor.loop import Operation, internal
 from composer.supervisor.world import Live
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class Gates:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self.waking: set[str] = set()
+        self.waking: dict[str, anyio.Event] = {}
+        core.net.wake = self.wake
 
     # Going to sleep.
 
@@ -56,6 +57,7 @@ class Gates:
             live.change(gated=False)
             raise
         self.listen(live)
+        self.core.net.touch()
         self.core.tell("await", live)
 
     async def freeze(self, action: act.FreezeContainer) -> None:
@@ -126,8 +128,9 @@ class Gates:
         What cannot be started turns those who wait away, and is tried again with the next connection.
         """
         if live.name in self.waking:
+            await self.waking[live.name].wait()
             return
-        self.waking.add(live.name)
+        over = self.waking[live.name] = anyio.Event()
         try:
             self.hush(live)
             if not live.plan.alive:
@@ -135,13 +138,18 @@ class Gates:
             if live.plan.alive:
                 self.thaw(live)
                 await self.accepting(live)
-        finally:
-            self.waking.discard(live.name)
-        if live.plan.gated and live.plan.alive:
-            self.open(live)
-        elif live.plan.gated:
+            if live.plan.gated and live.plan.alive:
+                self.open(live)
+            elif live.plan.gated:
+                self.turn_away(live)
+                self.listen(live)
+        except Exception as error:  # what is wrong with one container must not end the others
+            self.core.notice(f"{live.name} cannot be woken: {internal(error)}")
             self.turn_away(live)
             self.listen(live)
+        finally:
+            del self.waking[live.name]
+            over.set()
 
     async def begin(self, live: Live) -> None:
         """As `start SERVICE` does: a connection is a wish."""

@@ -141,6 +141,7 @@ class Inside:
             self.stop_watching(live)  # a probe would be frozen with it, and found to take too long
         elif service is not None:
             self.watch_health(live, service)
+        self.core.net.touch()
         self.core.changed(live)
         self.core.tell("unpause" if thaw else "pause", live)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,16 +18,16 @@ from typing import Any
 import anyio
 
 from composer.bundle.security import capabilities
-from composer.errors import ComposerError
+from composer.errors import ComposerError, NotFoundError
 from composer.model.digest import from_json, to_json
 from composer.model.stack import Attachment, Network, Service, Stack
 from composer.network import endpoints, registry
 from composer.network.dns.message import decode_name
 from composer.network.dns.resolvconf import upstreams
-from composer.network.dns.server import Resolver
+from composer.network.dns.server import Resolver, Sleeper
 from composer.network.dns.zone import Zone, zone
 from composer.network.endpoints import Endpoint, Place, arrange, attach
-from composer.network.lifecycle import ensure_network, remove_networks
+from composer.network.lifecycle import ensure_network, raise_link, remove_networks
 from composer.network.netlink import Netlink
 from composer.network.nft import resolver
 from composer.network.nft.apply import make
@@ -72,6 +72,8 @@ class Net:
         self.guests = Guests(paths, stack)
         self.lease = Together[LeaseRequest, Lease](self._lease)
         self.removal = Together[NetworkRecord, None](self._remove)
+        self.wake: Callable[[Live], Awaitable[None]] | None = None
+        """Wakes one who sleeps, when somebody asks for its name."""
         self.dirty = False
         self.awaited = False
         """Whether other stacks are to learn our names, which they read in the record."""
@@ -173,10 +175,19 @@ class Net:
         """Make a container's interfaces, through a netlink socket of its own namespace."""
         made = arrange(live.name, live.pid, places, guarded=guarded(service))
         with Netlink(netlink) as inside:
-            attach(self.host, inside, made, self.rules.socket)
+            self.attach(inside, made, places)
         set_sysctls(made)
         live.networks = rows(made, places)
         self.touch()
+
+    def attach(self, inside: Netlink, made: Sequence[Endpoint], places: list[Place]) -> None:
+        """Records of networks outlive their bridges: by a reboot, or when who removed both was killed."""
+        try:
+            attach(self.host, inside, made, self.rules.socket)
+        except NotFoundError:
+            for record, _, _ in places:
+                raise_link(self.host, record, self.notice)
+            attach(self.host, inside, made, self.rules.socket)
 
     def reconnect(self, live: Live, netlink: int, places: list[Place], service: Service) -> None:
         """Make and take away the interfaces of a running container until it is just on `places`."""
@@ -189,7 +200,7 @@ class Net:
         gone = stay.keys() - {each.network for each in made}
         with Netlink(netlink) as inside:
             new = [e for e in made if e.network not in stay]
-            attach(self.host, inside, new, self.rules.socket)
+            self.attach(inside, new, places)
             endpoints.detach(inside, [stay[name] for name in gone])
             endpoints.reroute(inside, made)
         set_sysctls(new)
@@ -329,13 +340,19 @@ class Net:
 
     def name(self) -> None:
         self.naming = False
-        self.resolver.set_zone(self.zone)
+        self.resolver.set_zone(self.zone, self.sleepers())
 
     def zone(self) -> Zone:
         lives = self.world.containers.values()
         there = chain.from_iterable(names.running(live) for live in lives if live.pid)
         absent = names.absent(self.desired, (live for live in lives if not live.pid))
         return zone(chain(there, absent, self.guests.names))
+
+    def sleepers(self) -> Iterable[Sleeper]:
+        """Who sleeps, with all its names."""
+        for live in self.world.containers.values():
+            if self.wake and (live.plan.waiting or live.plan.idle):
+                yield zone(names.running(live)), partial(self.wake, live)
 
     def end(self) -> None:
         """The stack is down: its rules go, and its addresses on networks of others."""

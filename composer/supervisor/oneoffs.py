@@ -67,6 +67,9 @@ class Oneoffs:
     async def await_dependencies(self, service: Service) -> None:
         """Until the conditions of its `depends_on` hold. Raises ComposerError when one never will."""
         for name, dependency in service.depends_on.items():
+            for live in self.core.world.of_service(name):
+                if live.plan.gated:
+                    await self.core.gates.wake(live)
             while wait := self._wait(name, dependency.condition):
                 if wait.final and dependency.required:
                     raise ComposerError(wait.reason, hint=f"`composer why {name}`")

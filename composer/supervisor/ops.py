@@ -281,6 +281,8 @@ class Ops:
             live = self.core.live(name)
             if number in (SIGKILL, signal_number(live.stop_signal)):
                 live.change(stopped=True)
+            if live.plan.idle:
+                await self.core.gates.wake(live)
             await self.core.inside.signal(live, number)
         return {}
 

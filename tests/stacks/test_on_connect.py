@@ -275,6 +275,30 @@ def test_pause_idle_until_unpause(host: Host) -> None:
     assert get(number) == "well"
 
 
+ASK = "import urllib.request as u; print(u.urlopen('http://web/', timeout=30).read().decode())"
+
+
+@pytest.mark.parametrize("key", ["x-start: on-connect", "x-idle: 300ms"])
+def test_a_question_for_its_name_wakes_it(host: Host, key: str) -> None:
+    """Other containers use no published port."""
+    stack = web(host, key, late=0.5)
+    path = stack.folder / "compose.yaml"
+    path.write_text(path.read_text() + '  client: {image: host, command: [sleep, "1000"], init: true}\n')
+    stack.ok("up", "-d")
+    if "idle" in key:
+        until(lambda: idles(stack))
+    assert stack.ok("exec", "-T", "client", "python3", "-c", ASK) == "well\n"
+
+
+def test_run_starts_what_it_needs(host: Host) -> None:
+    check = "healthcheck: {x-http: 80, interval: 50ms, retries: 1000}"
+    stack = web(host, "x-start: on-connect", check)
+    path = stack.folder / "compose.yaml"
+    asker = "  asker: {image: host, depends_on: {web: {condition: service_healthy}}, scale: 0}\n"
+    path.write_text(path.read_text() + asker)
+    assert stack.ok("run", "--rm", "-T", "asker", "python3", "-c", ASK) == "well\n"
+
+
 def test_mistakes_are_named(host: Host) -> None:
     stack = host.stack("services: {web: {image: host, x-start: on-connect}}")
     assert "service `web` would be woken by a connection" in stack("config", "-q").stderr

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import cache, partial
 
 from composer.network.dns import stream
@@ -48,6 +48,8 @@ MAX_CONNECTIONS = 32
 """TCP connections of one asker at once; the next wait in the listening socket."""
 BREATH = 0.5
 """Seconds without accepting after the process ran out of descriptors."""
+WAKING = 4.0
+"""Seconds that who asks for a sleeper waits; then there is no answer, and resolvers ask again after five."""
 IDLE = 10.0
 """Seconds a TCP connection may take for its next query, or to take in an answer."""
 
@@ -55,6 +57,8 @@ IDLE = 10.0
 TROUBLES = {"silent": None, "servfail": SERVFAIL, "nxdomain": NXDOMAIN}
 """Ways to answer badly, with what is said."""
 
+Sleeper = tuple[Zone, Callable[[], Awaitable[None]]]
+"""The names of somebody who sleeps, and what wakes them: it returns once they can be talked to."""
 _Source = tuple[str, int]
 _NO_LINKS: Mapping[str, str] = {}
 
@@ -110,6 +114,7 @@ class Resolver:
         self._upstreams = upstreams
         self._forwarder = Forwarder()
         self._zone: Callable[[], Zone] = Zone
+        self._sleepers: tuple[Sleeper, ...] = ()
         self._askers: dict[str, _Asker] = {}
         self._views: dict[tuple[tuple[str, ...], frozenset[tuple[bytes, bytes]]], _View] = {}
         self._closed = asyncio.Event()
@@ -176,9 +181,10 @@ class Resolver:
         for task in (*one.forwarded, *one.connections):
             task.cancel()
 
-    def set_zone(self, zone: Callable[[], Zone]) -> None:
+    def set_zone(self, zone: Callable[[], Zone], sleepers: Iterable[Sleeper] = ()) -> None:
         """Replace all names at once: the next question sees them, and has them made."""
         self._zone = cache(zone)
+        self._sleepers = tuple(sleepers)
         self._views.clear()
         for one in self._askers.values():
             one.view = self._view(one)
@@ -237,6 +243,9 @@ class Resolver:
         if one.trouble:
             return _troubled(query, one.trouble)
         node = one.view.find(query.name)
+        if node is not None and self._asleep(one, query) and len(one.forwarded) < MAX_FORWARDED:
+            self._spawn(one.forwarded, self._awake(one, query, data[:2], source))
+            return None
         if node is not None:
             records = _records(query, node)
             ready = answers(query, records, query.size)
@@ -255,6 +264,26 @@ class Resolver:
             one.udp.sendto(ident + reply, source)
         except OSError:
             pass  # the asker is gone
+
+    # -- who sleeps --
+
+    def _asleep(self, one: _Asker, query: Query) -> list[Callable[[], Awaitable[None]]]:
+        """What wakes those whom the question is about."""
+        name = one.links.get(query.name, query.name)
+        return [wake for names, wake in self._sleepers if names.find(one.networks, name) is not None]
+
+    async def _wake(self, one: _Asker, query: Query) -> bool:
+        """Whether all of them are awake in time."""
+        waking = [asyncio.ensure_future(wake()) for wake in self._asleep(one, query)]
+        return not waking or not (await asyncio.wait(waking, timeout=WAKING))[1]
+
+    async def _awake(self, one: _Asker, query: Query, ident: bytes, source: _Source) -> None:
+        if await self._wake(one, query) and (node := one.view.find(query.name)) is not None:
+            reply = next(answers(query, _records(query, node), query.size))
+            try:
+                one.udp.sendto(ident + reply, source)
+            except OSError:
+                pass  # the asker is gone
 
     # -- TCP --
 
@@ -302,6 +331,8 @@ class Resolver:
             return None if error.rcode is None else failure(data, error.rcode)
         if one.trouble:
             return _troubled(query, one.trouble)
+        if one.view.find(query.name) is not None and not await self._wake(one, query):
+            return None
         node = one.view.find(query.name)
         if node is not None:
             return next(answers(query, _records(query, node), MAX_TCP))
