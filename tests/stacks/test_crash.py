@@ -148,3 +148,58 @@ def test_a_supervisor_killed_during_up_goes_on(host: Host, seed: int) -> None:
     process.communicate()
     stack.ok("up", "-d")
     assert {row["State"] for row in stack.ps().values()} == {"running"}
+
+
+WISHES = (
+    ("up", "-d"),
+    ("up", "-d", "--force-recreate", "-t", "0"),
+    ("restart", "-t", "0"),
+    ("stop", "-t", "0"),
+    ("down", "-t", "0"),
+    ("run", "--rm", "-T", "--no-deps", "web", "true"),
+)
+ROUNDS = 5
+PAIR = """
+    services:
+      db: {image: host, init: true, command: [sleep, "1000"], volumes: ["data:/data"]}
+      web:
+        image: host
+        init: true
+        command: [sleep, "1000"]
+        environment: {ROUND: "%d"}
+        ports: ["80"]
+        scale: 2
+        depends_on: [db]
+    volumes: {data: }
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_killed_whenever_the_next_command_converges(host: Host, seed: int) -> None:
+    """Command, supervisor, keeper and guard: some of them, in any order, during any wish."""
+    dice = random.Random(seed)
+    stack = host.stack(PAIR % 0)
+    stack.ok("up", "-d")
+    stack.ok("exec", "-T", "db", "sh", "-c", "echo kept > /data/kept")
+    for number in range(ROUNDS):
+        stack.rewrite(PAIR % dice.randrange(2))
+        words = dice.choice(WISHES)
+        process = stack.start(*words)
+        victims = dice.sample(("command", "supervisor", "keeper"), dice.randint(1, 3))
+        for victim in victims:
+            select.select([], [], [], dice.uniform(0.0, 0.4))
+            for pid in [process.pid] if victim == "command" else processes(stack, victim):
+                kill(pid)
+        process.communicate(timeout=60)
+        story = f"round {number}: {words} without {victims}"
+        done = stack("up", "-d")
+        assert done.returncode == 0, f"{story}: {done.stderr}"
+        rows = stack.ps()
+        assert sorted(row["Service"] for row in rows.values() if row["State"] == "running") == [
+            "db",
+            "web",
+            "web",
+        ], story
+        assert stack.ok("exec", "-T", "db", "cat", "/data/kept") == "kept\n", story
+    stack.ok("down", "-t", "0", "-v")
+    assert stack.ps() == {}

@@ -145,7 +145,7 @@ def states(stack: Stack) -> dict[str, str]:
 
 
 def reboot(stack: Stack) -> None:
-    """As far as one can tell from files: everything ended at once, and memory is empty."""
+    """Everything ended at once, memory is empty, and the kernel knows of no bridge."""
     for pid in processes(stack, "keeper"):
         kill(pid)
     until(lambda: not processes(stack, "supervisor"))
@@ -154,6 +154,8 @@ def reboot(stack: Stack) -> None:
     data["boot"] = "an earlier one"
     record.write_text(json.dumps(data))
     shutil.rmtree(stack.host.root / "run")
+    for link in stack.host.bridges():
+        subprocess.run(["ip", "link", "delete", link], check=True)
 
 
 def test_two_ups_and_a_down_at_once(host: Host) -> None:
