@@ -282,7 +282,8 @@ class Containers:
                 f"killed: it did not end within {live.plan.patience / 1e9:g} s of {live.stop_signal}; "
                 "`init: true` or another `stop_signal` may help"
             )
-            self.core.notice(f"{live.name} was {live.reason}")
+            if live.plan.patience:  # who gives it no time is not told that it needs some
+                self.core.notice(f"{live.name} was {live.reason}")
         await self.core.inside.signal(live, signal.SIGKILL)
         with anyio.move_on_after(10):
             while live.plan.alive:
@@ -312,6 +313,7 @@ class Containers:
     def ungate(self, live: Live) -> None:
         """It does not run, and no connection is to start it any more."""
         if live.plan.gated:
+            live.change(stopped=True)
             self.core.net.forget(live)
             self.core.tell("release", live)
 

@@ -20,6 +20,7 @@ import anyio
 from composer.plan import actions as act
 from composer.plan.options import Options
 from composer.plan.order import with_dependencies
+from composer.plan.restart import next_restart
 from composer.supervisor.handover import LISTENING, connections, text_of
 from composer.supervisor.loop import Operation, internal
 from composer.supervisor.world import Live
@@ -140,7 +141,7 @@ class Gates:
                 await self.accepting(live)
             if live.plan.gated and live.plan.alive:
                 self.open(live)
-            elif live.plan.gated:
+            elif live.plan.gated and not next_restart(live.plan):
                 self.turn_away(live)
                 self.listen(live)
         except Exception as error:  # what is wrong with one container must not end the others

@@ -38,6 +38,7 @@ from composer.network.publish import contacts
 from composer.network.registry import Lease, LeaseRequest, NetworkRecord
 from composer.paths import Paths
 from composer.plan.observed import NetworkState
+from composer.plan.restart import next_restart
 from composer.record import NetworkRow
 from composer.supervisor import names
 from composer.supervisor.facts import host_facts
@@ -322,11 +323,14 @@ class Net:
         }
 
     def forget(self, live: Live) -> None:
-        """A container has ended, or is not waited for any more."""
-        live.change(gated=False)
+        """A container has ended, or is not waited for any more. Who waits for it goes on waiting if it is
+        about to come back.
+        """
         live.heard = 0
         self.resolver.remove(live.plan.id)
-        self.ports.release(live)
+        if not (live.plan.gated and next_restart(live.plan)):
+            live.change(gated=False)
+            self.ports.release(live)
         self.touch()
 
     def touch(self) -> None:

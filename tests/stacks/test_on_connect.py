@@ -275,6 +275,27 @@ def test_pause_idle_until_unpause(host: Host) -> None:
     assert get(number) == "well"
 
 
+def test_a_first_start_that_fails_is_waited_out(host: Host) -> None:
+    """Its restart policy brings it back, and the first connection is still there."""
+    stack = web(host, "x-start: on-connect", "restart: on-failure", late=0.2)
+    path = stack.folder / "server.py"
+    path.write_text("import os\nif not os.path.exists('/tmp/x'): open('/tmp/x', 'w'); os._exit(1)\n" + SERVER)
+    stack.ok("up", "-d")
+    assert get(port(stack)) == "well"
+    assert recorded(stack)["restarts"] == 1
+
+
+def test_one_that_cannot_be_turns_its_connections_away(host: Host) -> None:
+    stack = web(host, "x-start: on-connect", late=0.2)
+    (stack.folder / "server.py").write_text("raise SystemExit(3)")
+    stack.ok("up", "-d")
+    number = port(stack)
+    with pytest.raises(OSError):
+        get(number)
+    until(lambda: row(stack)["ExitCode"] == 3)
+    assert row(stack)["State"] == "exited"
+
+
 ASK = "import urllib.request as u; print(u.urlopen('http://web/', timeout=30).read().decode())"
 
 

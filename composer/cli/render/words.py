@@ -53,10 +53,10 @@ def status(row: ContainerRow, now: int | None = None) -> str:
         marks = {"starting": " (health: starting)", "healthy": " (healthy)", "unhealthy": " (unhealthy)"}
         paused = f" ({'Idle' if gated else 'Paused'})" if state == "paused" else ""
         return f"Up {duration((now - row['started_at']) / SECOND)}{marks.get(row['health'], '')}{paused}"
-    if gated:
-        return "Waiting for a connection"
     if state == "restarting":
         return f"Restarting ({row['exit_code']}) {ago(row['finished_at'], now)}"
+    if gated:
+        return "Waiting for a connection"
     if state == "exited":
         return f"Exited ({row['exit_code']}) {ago(row['finished_at'], now)}"
     return state.capitalize()
