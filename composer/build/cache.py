@@ -78,10 +78,10 @@ class Cache:
 
     def step(self, key: str) -> Done | None:
         path = self.root / "steps" / key
-        record = _read(path)
+        record = read(path)
         if record is None or (record["layer"] and not self.directory(record["layer"]).is_dir()):
             return None
-        if record["boot"] != self.boot and record["at"] > (_read(self.root / "synced" / record["boot"]) or 0):
+        if record["boot"] != self.boot and record["at"] > (read(self.root / "synced" / record["boot"]) or 0):
             return None
         os.utime(path)
         return Done(record["layer"], record["created"])
@@ -100,7 +100,7 @@ class Cache:
         return Done(layer, created)
 
     def facts(self, layer: str) -> dict[str, Any]:
-        return _read(self.root / "layers" / layer / "facts") or {}
+        return read(self.root / "layers" / layer / "facts") or {}
 
     def learn(self, layer: str, facts: dict[str, Any]) -> None:
         write_json(self.root / "layers" / layer / "facts", facts, durable=False)
@@ -114,7 +114,7 @@ class Cache:
     # Notes
 
     def note(self, *key: Any) -> Any | None:
-        return _read(self.root / "notes" / key_of(*key))
+        return read(self.root / "notes" / key_of(*key))
 
     def remember(self, value: Any, *key: Any) -> None:
         write_json(self.root / "notes" / key_of(*key), value, durable=False)
@@ -169,7 +169,7 @@ class Cache:
                 os.close(lock)
 
 
-def _read(path: Path) -> Any | None:
+def read(path: Path) -> Any | None:
     """A record; None also for one that a crash of the machine has damaged."""
     try:
         return read_json(path)

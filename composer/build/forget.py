@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from composer.build.cache import Cache
-from composer.disk import read_json, write_json
+from composer.build.cache import Cache, read
+from composer.disk import write_json
 from composer.errors import UsageError
 
 UNUSED = 14 * 24 * 3600
@@ -96,7 +96,7 @@ def _trim(root: Path, before: float, most: int) -> int:
         freed += _remove(item)
     known = {path.name for path in _entries(root / "layers")}
     for path in _entries(root / "steps"):
-        record = _record(path)
+        record = read(path) or {}
         if record.get("layer") and record["layer"] not in known:
             path.unlink()
     return freed
@@ -106,17 +106,10 @@ def _layers(root: Path) -> dict[str, float]:
     """When each layer was last used: what led to it is touched by every build that comes across it."""
     found: dict[str, float] = {}
     for path in _entries(root / "steps"):
-        layer = str(_record(path).get("layer") or "")
+        layer = str((read(path) or {}).get("layer") or "")
         if layer:
             found[layer] = max(found.get(layer, 0.0), path.stat().st_mtime)
     return found
-
-
-def _record(path: Path) -> dict[str, object]:
-    try:
-        return read_json(path) or {}
-    except ValueError:
-        return {}  # damaged by a crash of the machine, and so of no use
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -126,7 +119,7 @@ def _entries(folder: Path) -> Iterator[Path]:
 def _kept_size(layer: Path) -> int:
     """A layer never changes, so it is measured once."""
     note = layer / "size"
-    known = read_json(note)
+    known = read(note)
     if not isinstance(known, int):
         known = _size(layer)
         write_json(note, known, durable=False)

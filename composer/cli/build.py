@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
+from composer.cli.services import selected
 from composer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
 
     context.check_services(service)
     stack = context.project.stack
-    names = selected(stack.services, service, flags["with_dependencies"])
+    chosen = selected(context.project.stack_data["services"], service, flags["with_dependencies"])
+    names = [name for name in chosen if stack.services[name].build]
     images = {name: one.image or f"{stack.name}-{name}" for name, one in stack.services.items()}
     wanted = requests(stack, images, names, options(flags, context.environment), context.environment)
     if flags["print"]:
@@ -90,18 +92,6 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
         for request in wanted:
             print(f" Image {request.images[0]}  Built", file=sys.stderr)
     return 0
-
-
-def selected(services: Mapping[str, Any], wanted: Iterable[str], dependencies: bool) -> list[str]:
-    """The services to build: those named, or all that have a `build:`, with dependencies if asked for."""
-    chosen = list(wanted) or list(services)
-    more = list(chosen) if dependencies else []
-    while more:
-        for name in services[more.pop()].depends_on:
-            if name in services and name not in chosen:
-                chosen.append(name)
-                more.append(name)
-    return [name for name in services if name in chosen and services[name].build]
 
 
 def options(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Any:

@@ -27,7 +27,7 @@ VERB = Verb(
 
 def run(context: Context, *, format: str, no_networks: bool, service: list[str]) -> int:
     context.check_services(service)
-    from composer.cli.pull import selected
+    from composer.cli.services import selected
 
     data = context.project.stack_data
     every: dict[str, Any] = data["services"]

@@ -160,8 +160,8 @@ def matches(row: dict[str, Any], text: str) -> bool:
 
 
 def run_pull(context: Context, *, platform: str, quiet: bool, image: list[str]) -> int:
-    from composer.cli.pull import check_online, fetch
-    from composer.cli.remote import Job, carry_out
+    from composer.cli.pull import fetch
+    from composer.cli.remote import Job, carry_out, check_online
 
     check_online(context)
     store = Store(context.paths)
@@ -173,9 +173,8 @@ def run_pull(context: Context, *, platform: str, quiet: bool, image: list[str]) 
 
 
 def run_push(context: Context, *, quiet: bool, image: list[str]) -> int:
-    from composer.cli.pull import check_online
     from composer.cli.push import send
-    from composer.cli.remote import Job, carry_out
+    from composer.cli.remote import Job, carry_out, check_online
 
     check_online(context)
     store = Store(context.paths)

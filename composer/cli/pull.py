@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
-from composer.cli.remote import Job, carry_out
-from composer.errors import UsageError
+from composer.cli.remote import Job, carry_out, check_online
+from composer.cli.services import selected
 from composer.images.builtin import NAMES
 from composer.images.store import Store
 
@@ -76,21 +75,3 @@ def run(
 
 async def fetch(store: Store, reference: str, platform: str, report: Any) -> None:
     await store.pull(reference, platform=platform or None, progress=report)
-
-
-def check_online(context: Context) -> None:
-    """Raises UsageError with --offline."""
-    if context.options.get("offline"):
-        raise UsageError("--offline and a registry exclude each other")
-
-
-def selected(services: dict[str, Any], wanted: Iterable[str], dependencies: bool) -> list[str]:
-    """The named services, or all; with what they depend on if asked for. In the order of the files."""
-    chosen = set(wanted) or set(services)
-    more = list(chosen) if dependencies else []
-    while more:
-        for name in services[more.pop()].get("depends_on", {}):
-            if name in services and name not in chosen:
-                chosen.add(name)
-                more.append(name)
-    return [name for name in services if name in chosen]

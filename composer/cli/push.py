@@ -8,8 +8,8 @@ from typing import Any
 from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
-from composer.cli.pull import check_online, selected
-from composer.cli.remote import Job, carry_out
+from composer.cli.remote import Job, carry_out, check_online
+from composer.cli.services import selected
 from composer.images.store import Store
 
 VERB = Verb(

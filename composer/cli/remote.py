@@ -9,7 +9,7 @@ import anyio
 
 from composer.cli import wish
 from composer.cli.context import Context
-from composer.errors import ComposerError, FailedError
+from composer.errors import ComposerError, FailedError, UsageError
 from composer.images.image import Progress
 
 TOGETHER = 4
@@ -69,3 +69,9 @@ def frame(job: Job, blobs: Any) -> dict[str, Any]:
     sizes = {"current": sum(p.current for p in parts), "total": sum(p.total for p in parts)}
     made = wish.done(job.subject, job.doing, "working")
     return {"progress": {**made["progress"], **sizes}}
+
+
+def check_online(context: Context) -> None:
+    """Raises UsageError with --offline."""
+    if context.options.get("offline"):
+        raise UsageError("--offline and a registry exclude each other")

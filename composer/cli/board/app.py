@@ -212,7 +212,7 @@ class Board(App[None]):
         at = log.scroll_offset.y
         self.follows = log.is_vertical_scroll_end or (self.follows and at >= self.scrolled)
         self.scrolled = at
-        lines, self.count = self.tail.since(self.count), self.tail.count
+        lines, self.count = self.tail.since(self.count)
         for line in lines:
             text = cells.found(line, self.wanted)
             if text is not None:

@@ -26,6 +26,8 @@ class Tail:
         self.lines: deque[str] = deque(maxlen=KEPT)
         self.count = 0
         """Lines that ever came."""
+        self.both = threading.Lock()
+        """Held while `lines` and `count` do not say the same."""
         self.stop_reading, self.stop_writing = os.pipe()
         self.folder = self.identity()
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -48,8 +50,9 @@ class Tail:
                     self.context.stack_paths.logs, self.sources, self.stop_reading, tail=KEPT
                 ):
                     *whole, rest = (rest + chunk).split(b"\n")
-                    self.lines.extend(line.decode(errors="replace") for line in whole)
-                    self.count += len(whole)
+                    with self.both:
+                        self.lines.extend(line.decode(errors="replace") for line in whole)
+                        self.count += len(whole)
         except FileNotFoundError:
             return  # the stack was taken down meanwhile
         finally:
@@ -62,10 +65,11 @@ class Tail:
         place = self.context.stack_paths.log
         return [Source(str(place(name)), b"" if self.container else labels[name]) for name in names]
 
-    def since(self, count: int) -> list[str]:
-        """What came after the first `count` lines, as far as it is kept."""
-        lines, now = list(self.lines), self.count
-        return lines[-min(now - count, len(lines)) :] if now > count else []
+    def since(self, count: int) -> tuple[list[str], int]:
+        """What came after the first `count` lines, as far as it is kept; and how many there are now."""
+        with self.both:
+            new = min(self.count - count, len(self.lines))
+            return list(self.lines)[len(self.lines) - new :], self.count
 
     def end(self) -> None:
         os.close(self.stop_writing)
