@@ -20,7 +20,9 @@ from composer.plan.actions import (
     Action,
     ContainerAction,
     CreateContainer,
+    FreezeContainer,
     NetworkAction,
+    RestartContainer,
     StartContainer,
     StopContainer,
     VolumeAction,
@@ -47,6 +49,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "paused": {"state": "paused"},
 }
 FATES = ("", "", "", "exited", "stopped", "created", "dead", "gone", "stopping", "paused")
+BY_ITSELF = (RestartContainer, FreezeContainer)
+"""Done to a container whatever is wished for."""
 OUTCOMES: tuple[dict[str, Any], ...] = (
     {"state": "running", "health": Health()},
     {"state": "running", "health": Health(status="unhealthy")},
@@ -77,6 +81,8 @@ def services(draw: DrawFn, name: str, before: tuple[str, ...]) -> Service:
         volumes=(named("data"),) if draw(FLAGS) else (),
         post_start=(Hook(("x",)),) if draw(FLAGS) else (),
         pull_policy=draw(st.sampled_from(["", "always", "missing"])),
+        on_connect=draw(FLAGS),
+        idle=draw(st.sampled_from([0, 0, 500, 10**12])),
     )
 
 
@@ -202,7 +208,7 @@ def test_what_is_not_wanted_is_left_alone(want: Desired, observed: Observed, wis
     wish = wish.replace(services=("a",), no_deps=True, remove_orphans=False, goal="up")
     for actions, _ in passes(want, observed, wish):
         for action in actions:
-            if isinstance(action, ContainerAction) and "restart" not in type(action).__name__.lower():
+            if isinstance(action, ContainerAction) and not isinstance(action, BY_ITSELF):
                 ending = any(c.name == action.name and c.kill_at is not None for c in observed.containers)
                 assert action.slot.service == "a" or ending
 
