@@ -236,7 +236,10 @@ class Containers:
     def service_of(self, live: Live) -> Service:
         """What it was made from. Raises NotFoundError when that is lost and no longer desired."""
         if live.service is None:
-            kept = read_json(self.core.here.container_state(live.name) / "service.json")
+            try:
+                kept = read_json(self.core.here.container_state(live.name) / "service.json")
+            except ValueError:  # a power cut
+                kept = None
             live.service = from_json(Service, kept) if kept else self.core.service(live.plan.slot.service)
         return live.service
 

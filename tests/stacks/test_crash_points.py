@@ -104,6 +104,18 @@ def test_a_replace_survives_a_crash_at_every_action(host: Host, order: str) -> N
     assert number >= 6
 
 
+def test_what_a_power_cut_damaged_is_taken_from_the_files(host: Host) -> None:
+    """What a container was made from is written without asking the disk."""
+    stack = host.stack(FILE.format(version=1, order="stop-first"))
+    stack.ok("up", "-d")
+    stack.ok("stop", "-t", "0")
+    until(lambda: not processes(stack, "supervisor"))
+    for kept in Path(host.environment["COMPOSER_STATE_DIR"]).glob("stacks/*/containers/*/service.json"):
+        kept.write_bytes(b"")
+    stack.ok("start")
+    assert {row["State"] for row in stack.ps().values()} == {"running"}
+
+
 def test_the_machine_rebooted(host: Host) -> None:
     """The run directory is gone, the state is there: `start --boot` brings back what is due, in order."""
     stack = host.stack(
