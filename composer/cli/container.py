@@ -291,23 +291,36 @@ def moment(ns: int) -> str:
 def run_logs(context: Context, *, container: str, **flags: Any) -> int:
     stack, row = find(context, container)
     every = {flag.key: flag.initial for flag in logs.VERB.flags}
-    chosen = {**every, **flags, "no_log_prefix": True, "index": row["number"]}
+    chosen = {**every, **flags, "no_log_prefix": True, "only": row["name"]}
     return logs.run(inside(context, stack), service=[row["service"]], **chosen)
 
 
 def run_exec(context: Context, *, container: str, command: list[str], **flags: Any) -> int:
     stack, row = find(context, container)
-    mine = inside(context, stack)
-    return exec_.run(mine, service=row["service"], command=command, index=row["number"], **flags)
+    return exec_.enter(inside(context, stack), row, command, **flags)
 
 
 def run_stop(context: Context, *, time: str, container: list[str]) -> int:
     from composer.cli import wish
 
     for name in container:
-        options = {"goal": "stop", "timeout": nanoseconds(time, "--time")}
+        timeout = nanoseconds(time, "--time")
+        if end_oneoff(context, name, timeout=timeout):
+            continue
+        options = {"goal": "stop", "timeout": timeout}
         wish.carry_out(own(context, name), options, title="Stopping", start=False, files=False)
     return 0
+
+
+def end_oneoff(context: Context, name: str, **ways: Any) -> bool:
+    """Stop, or with `remove` remove, what `run` has made; False for any other container."""
+    from composer.api.client import Supervisor
+
+    stack, row = find(context, name)
+    if row["oneoff"]:
+        with Supervisor.start(inside(context, stack).stack_paths) as supervisor:
+            supervisor.call("end", container=row["name"], **ways)
+    return row["oneoff"]
 
 
 def run_start(context: Context, *, container: list[str]) -> int:
@@ -334,10 +347,12 @@ def run_rm(context: Context, *, force: bool, volumes: bool, container: list[str]
 def remove(context: Context, name: str, *, force: bool, volumes: bool = False) -> None:
     from composer.cli import down, wish
 
-    mine = own(context, name)
     _, row = find(context, name)
     if row["state"] in ALIVE and not force:
         raise ConflictError(f"container {row['name']} runs", hint="stop it first, or say --force")
+    if end_oneoff(context, name, timeout=0, remove=True):
+        return
+    mine = own(context, name)
     mine.options["progress"] = "quiet"
     if volumes:  # the anonymous ones: named ones outlive their containers
         for options in ({"goal": "stop", "timeout": 0}, {"goal": "rm", "volumes": True}):

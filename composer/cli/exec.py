@@ -8,11 +8,12 @@ import sys
 from typing import Any
 
 from composer.api.client import Supervisor, failure
-from composer.api.select import container
+from composer.api.select import RUNNING, container
 from composer.cli import common, terminal
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
 from composer.errors import ComposerError
+from composer.record import ContainerRow
 
 VERB = Verb(
     "exec",
@@ -35,25 +36,28 @@ VERB = Verb(
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def run(
+def run(context: Context, *, index: int | None, service: str, command: list[str], **flags: Any) -> int:
+    return enter(context, container(context, service, index), command, **flags)
+
+
+def enter(
     context: Context,
+    row: ContainerRow,
+    command: list[str],
     *,
     detach: bool,
     env: list[str],
-    index: int | None,
     interactive: bool,
     no_tty: bool,
     privileged: bool,
     tty: bool,
     user: str,
     workdir: str,
-    service: str,
-    command: list[str],
 ) -> int:
-    row = container(context, service, index)
+    """The same for one that has been found."""
     supervisor = Supervisor.connect(context.stack_paths)
-    if supervisor is None:
-        raise ComposerError(f'service "{service}" is not running')
+    if supervisor is None or row["state"] not in RUNNING:
+        raise ComposerError(f"container {row['name']} is not running")
     wants_tty = not no_tty and not detach and terminal.is_terminal()
     process: dict[str, Any] = {
         "args": command,

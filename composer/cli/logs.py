@@ -57,12 +57,14 @@ def run(
     timestamps: bool,
     until: str,
     service: list[str],
+    only: str = "",
 ) -> int:
+    """`only`: the name of the one container that is meant."""
     colour = context.colour and not no_color
     options: dict[str, Any] = {"tail": lines(tail), "since_ns": moment(since), "timestamps": timestamps}
 
     def sources() -> list[Source]:
-        rows = chosen(context, service, index)
+        rows = chosen(context, service, index, only)
         labels = prefixes([row["name"] for row in rows], context.stack_name, colour)
         place = context.stack_paths.log
         return [Source(str(place(r["name"])), b"" if no_log_prefix else labels[r["name"]]) for r in rows]
@@ -77,7 +79,7 @@ def run(
         return sources()
 
     reading, writing = os.pipe()
-    names = [row["name"] for row in chosen(context, service, index)]
+    names = [row["name"] for row in chosen(context, service, index, only)]
     threading.Thread(target=await_end, args=(supervisor, names, writing), daemon=True).start()
     write(following(context.stack_paths.logs, again, reading, **options))
     return 0
@@ -101,7 +103,9 @@ def write(chunks: Iterable[bytes]) -> None:
             view = view[os.write(1, view) :]
 
 
-def chosen(context: Context, services: Sequence[str], index: int | None) -> list[ContainerRow]:
+def chosen(
+    context: Context, services: Sequence[str], index: int | None, only: str = ""
+) -> list[ContainerRow]:
     """Containers whose logs are meant, oldest first. Raises NotFoundError for a service that never was."""
     rows = context.record["containers"]
     known = {row["service"] for row in rows}
@@ -111,7 +115,9 @@ def chosen(context: Context, services: Sequence[str], index: int | None) -> list
     return [
         row
         for row in rows
-        if (not services or row["service"] in services) and index in (None, 0, row["number"])
+        if (not services or row["service"] in services)
+        and (not index or (row["number"] == index and not row["oneoff"]))
+        and only in ("", row["name"])
     ]
 
 

@@ -12,10 +12,10 @@ import anyio
 
 from composer import offline
 from composer.bundle.process import signal_number
-from composer.errors import ComposerError, NotFoundError, UsageError
+from composer.errors import ComposerError, ConflictError, NotFoundError, UsageError
 from composer.model.digest import from_json
 from composer.model.stack import Attachment, FrozenMap, Stack
-from composer.plan.actions import Action
+from composer.plan.actions import Action, StopContainer
 from composer.plan.options import GOALS, Options
 from composer.plan.partition import select
 from composer.plan.predict import simulate
@@ -61,6 +61,7 @@ class Ops:
             "clear": self.clear,
             "settle": self.settle,
             "reached": self.reached,
+            "end": self.end,
             "quit": self.quit,
         }
 
@@ -399,6 +400,21 @@ class Ops:
         while request.fields.get("wishes") and (wish := loop.operation or next(iter(loop.queue), None)):
             await wish.finished.wait()
         await self.core.settle()
+        return {}
+
+    async def end(self, request: Request) -> dict[str, Any]:
+        core, timeout = self.core, request.fields.get("timeout")
+        live = core.live(request.text("container"))
+        if not live.plan.oneoff:
+            raise ConflictError(f"container {live.name} is one of its service's", hint="`composer stop`")
+        if live.plan.alive:
+            slot, grace = live.plan.slot, None if timeout is None else int(timeout)
+            await core.containers.stop(StopContainer("asked for", slot, live.name, True, grace=grace))
+            core.loop.wake()
+            await self.end_of([live])
+        if request.fields.get("remove") and live.name in core.world.containers:
+            await core.oneoff.discard(live)
+        await core.settle()
         return {}
 
     async def quit(self, request: Request) -> dict[str, Any]:

@@ -22,6 +22,7 @@ An error's `kind` is the name of its class, as far as it is one of ERRORS; `exit
               of the service}, `pull`, `build`, `no_deps`, `remove`; answers {container, id} once it exists
     begin     starts the one-off `container`, on fds stdin, stdout, stderr if sent; event {pid} with fd tty
               or stdin, then `ok` {exit}, or with `detach` at once
+    end       stops the one-off `container`, killing it after `timeout` ns, and with `remove` takes it away
     attach    fds of `container`: stdin or tty, for writing
     signal    `signo` to `containers` (names), or to what this connection runs by exec
     pause     freeze (or with `thaw` thaw) `containers`; with `after` once nobody used them for so many ns

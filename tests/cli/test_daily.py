@@ -458,6 +458,34 @@ def test_containers_of_stacks_by_name(stack: Stack) -> None:
     assert done.returncode == 1 and f"belongs to the stack {stack.name}" in done.stderr
 
 
+def test_what_run_has_made_is_a_container_like_others(host: Host) -> None:
+    """By its name, not mistaken for its service's, and killed when it does not hear."""
+    stack = host.stack("""
+        services:
+          web: {image: host, init: true, command: [sh, -c, "echo service; exec sleep 1000"]}
+    """)
+    stack.ok("up", "-d")
+    deaf = "trap '' TERM; echo oneoff; while :; do sleep 1000; done"
+    name = stack.ok("run", "-d", "--name", f"{stack.name}-own", "web", "sh", "-c", deaf).strip()
+    until = time.monotonic() + 30
+    while (said := stack.ok("container", "logs", name)) != "oneoff\n":
+        assert said == "" and time.monotonic() < until
+    assert stack.ok("container", "exec", "-T", name, "hostname") != stack.ok("exec", "-T", "web", "hostname")
+    assert stack.ok("logs", "--index", "1", "--no-log-prefix", "web") == "service\n"
+    assert stack("container", "rm", name).returncode == 1
+    assert stack.ok("container", "stop", "-t", "0", name) == ""
+    assert {n: row["State"] for n, row in stack.ps().items()} == {
+        name: "exited",
+        f"{stack.name}-web-1": "running",
+    }
+    refused = stack("container", "exec", "-T", name, "true")
+    assert (refused.returncode, f"container {name} is not running" in refused.stderr) == (1, True)
+    assert stack.ok("container", "rm", name) == f"{name}\n"
+    other = stack.ok("run", "-d", "web").strip()
+    assert stack.ok("container", "rm", "-f", other) == f"{other}\n"
+    assert list(stack.ps()) == [f"{stack.name}-web-1"]
+
+
 def test_ctrl_c_of_up_leaves_things_as_they_are(host: Host) -> None:
     """No traceback, 130, and what had not begun does not begin later."""
     stack = host.stack(
