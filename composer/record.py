@@ -114,14 +114,14 @@ def write_record(paths: StackPaths, record: Record, *, durable: bool = False) ->
 
 
 def stored_record(paths: StackPaths) -> Record | None:
-    """The record as it was written last. Raises ComposerError when it is damaged or of another version."""
+    """The record as it was written last; one that a power cut damaged is as good as none.
+
+    Raises ComposerError when it is of another version.
+    """
     try:
         record: Record | None = read_json(paths.record)
-    except ValueError as error:
-        raise ComposerError(
-            f"the record of this stack is damaged: {paths.record}: {error}",
-            hint="`composer down` with the same project name cleans up; then bring the stack up again",
-        ) from error
+    except ValueError:
+        return None
     if record is not None and record["version"] != VERSION:
         raise ComposerError(
             f"the record of stack {record['stack']} was written by another version of composer",
@@ -151,10 +151,20 @@ def settle(record: Record, at: int) -> None:
             row["reason"] = row["reason"] or "its keeper or the machine went down"
 
 
+def damaged(paths: StackPaths) -> bool:
+    """Whether there is a record that says nothing."""
+    return paths.record.exists() and stored_record(paths) is None
+
+
 def stacks(paths: Paths) -> list[Record]:
     """Every stack that has something on this host, by name."""
-    names = set()
+    return [read_record(paths.stack(name)) for name in names(paths)]
+
+
+def names(paths: Paths) -> list[str]:
+    """Of the stacks that have something on this host."""
+    found = set()
     for root in (paths.stacks_state, paths.stacks_run):
         if root.is_dir():
-            names |= {entry.name for entry in root.iterdir() if entry.is_dir()}
-    return [read_record(paths.stack(name)) for name in sorted(names)]
+            found |= {entry.name for entry in root.iterdir() if entry.is_dir()}
+    return sorted(found)

@@ -70,7 +70,7 @@ class Context:
         from composer.record import stored_record
 
         paths = self.stack_paths
-        return stored_record(paths) is not None or is_locked(paths.life)
+        return stored_record(paths) is not None or paths.desired.exists() or is_locked(paths.life)
 
     def check_identity(self) -> None:
         """Refuse to change a stack of another project directory whose name is only the folder's.

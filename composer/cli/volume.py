@@ -11,7 +11,7 @@ from composer.cli.render.listing import listing, show
 from composer.cli.render.sizes import decimal
 from composer.errors import ComposerError, UsageError
 from composer.model.stack import FrozenMap, Volume
-from composer.record import ContainerRow, stacks
+from composer.record import ContainerRow, damaged, names, stacks
 from composer.volumes.store import VolumeRecord, VolumeStore
 
 NAMES = Positional("VOLUME", "Names of volumes", many=True, complete="volume")
@@ -109,9 +109,11 @@ def as_json(store: VolumeStore, record: VolumeRecord) -> dict[str, Any]:
 
 
 def in_use(context: Context) -> set[str]:
-    """Names of volumes that a container has, running or not."""
+    """Names of volumes that a container has, running or not; of a stack whose record is lost all."""
     rows = [row for record in stacks(context.paths) for row in record["containers"]]
-    return {name for row in rows for name in volumes_of(context, row)}
+    lost = {name for name in names(context.paths) if damaged(context.paths.stack(name))}
+    owned = {record.name for record in VolumeStore(context.paths).list() if record.owner in lost}
+    return owned | {name for row in rows for name in volumes_of(context, row)}
 
 
 def volumes_of(context: Context, row: ContainerRow) -> set[str]:

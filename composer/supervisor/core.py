@@ -26,7 +26,7 @@ from composer.network.netlink import NetlinkError
 from composer.paths import Paths, StackPaths
 from composer.plan.options import Desired
 from composer.plan.restart import next_restart
-from composer.record import Record, boot_id, empty, settle, stored_record, write_record
+from composer.record import Record, boot_id, damaged, empty, settle, stored_record, write_record
 from composer.supervisor import crash
 from composer.supervisor.containers import Containers
 from composer.supervisor.desires import digests, network_digests
@@ -261,6 +261,9 @@ class Core:
                 live = live_of(entry)
                 self.world.containers[live.name] = live
             self.owner.recover(tuple(stored.get("owner") or ()))
+        elif damaged(self.here):
+            self.loop.held = True
+            self.notice("the record of the stack was damaged, as by a power cut: containers are made anew")
         self.record["boot"], self.record["keeper"] = boot_id(), os.getppid()
         desired = read_json(self.here.desired)
         if desired is not None:

@@ -116,6 +116,28 @@ def test_what_a_power_cut_damaged_is_taken_from_the_files(host: Host) -> None:
     assert {row["State"] for row in stack.ps().values()} == {"running"}
 
 
+@pytest.mark.parametrize("verb", ["up", "down"])
+def test_a_damaged_record_is_as_good_as_none(host: Host, verb: str) -> None:
+    """Also to others: it keeps them from nothing; and no volume of it is taken for unused."""
+    stack = host.stack(FILE.format(version=1, order="stop-first"))
+    other = host.stack(FILE.format(version=1, order="stop-first"), "other")
+    stack.ok("up", "-d")
+    stack.ok("exec", "-T", "db", "sh", "-c", "echo kept > /data/file")
+    stack.ok("stop", "-t", "0")
+    until(lambda: not processes(stack, "supervisor"))
+    (Path(host.environment["COMPOSER_STATE_DIR"]) / "stacks" / stack.name / "record.json").write_bytes(b"")
+    assert stack.ps() == {}
+    other.ok("up", "-d")
+    assert other.name in other.ok("ls")
+    other.ok("volume", "prune", "--all", "-f")
+    other.ok("down", "-t", "0")
+    if verb == "up":
+        assert "the record of the stack was damaged" in stack("up", "-d").stderr
+        assert stack.ok("exec", "-T", "db", "cat", "/data/file") == "kept\n"
+    stack.ok("down", "-t", "0")
+    assert "nothing of stack" in stack("down").stderr
+
+
 def test_the_machine_rebooted(host: Host) -> None:
     """The run directory is gone, the state is there: `start --boot` brings back what is due, in order."""
     stack = host.stack(
