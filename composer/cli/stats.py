@@ -17,7 +17,6 @@ from composer.cli.render.listing import listing, show
 from composer.cli.render.sizes import binary, decimal
 from composer.cli.render.table import shorten
 from composer.errors import PeerLostError
-from composer.record import ContainerRow
 
 VERB = Verb(
     "stats",
@@ -27,9 +26,13 @@ VERB = Verb(
         Flag("format", "str", "table, json, or a Go template", default="table"),
         Flag("no-stream", "bool", "Once, and no more"),
         Flag("no-trunc", "bool", "Do not cut ids"),
+        Flag("total", "bool", "Also the whole stack, beside its `x-limits`"),
     ),
     (Positional("SERVICE", "Only this service", many=True, required=False, complete="service"),),
-    examples=(("stats --no-stream --format json", "once, for programs"),),
+    examples=(
+        ("stats --total", "and a line for the stack"),
+        ("stats --no-stream --format json", "once, for programs"),
+    ),
 )
 COLUMNS = {
     "CONTAINER ID": "ID",
@@ -48,13 +51,20 @@ Sample = dict[str, Any]
 
 
 def run(
-    context: Context, *, all: bool, format: str, no_stream: bool, no_trunc: bool, service: list[str]
+    context: Context,
+    *,
+    all: bool,
+    format: str,
+    no_stream: bool,
+    no_trunc: bool,
+    total: bool,
+    service: list[str],
 ) -> int:
     if service:
         context.check_services(service)
     supervisor = Supervisor.connect(context.stack_paths)
     if supervisor is None:
-        show(shown(context, {}, {}, service, all, no_trunc, format))
+        show(shown(context, {}, {}, service, all, no_trunc, format, total))
         return 0
     screen = Screen(live=sys.stdout.isatty() and not no_stream)
     with supervisor:
@@ -62,7 +72,7 @@ def run(
         while wait(supervisor, pause):
             now, pause = sample(supervisor), LATER
             context.again()
-            screen.draw(shown(context, before, now, service, all, no_trunc, format))
+            screen.draw(shown(context, before, now, service, all, no_trunc, format, total))
             if no_stream:
                 break
             before = now
@@ -113,6 +123,7 @@ def shown(
     all: bool,
     whole: bool,
     format: str,
+    total: bool,
 ) -> str:
     seconds = (now.get("time", 0) - before.get("time", 0)) / 1e9
     rows = []
@@ -121,7 +132,12 @@ def shown(
         if (services and row["service"] not in services) or not (numbers or all):
             continue
         used = cpu(before.get("stats", {}).get(row["name"]), numbers, seconds)
-        rows.append(as_json(row, numbers or {}, used, traffic(row["pid"]), whole))
+        rows.append(as_json(row["name"], row["id"], numbers or {}, used, traffic(row["pid"]), whole))
+    if total and now.get("total"):
+        nets = [traffic(row["pid"]) for row in context.record["containers"]]
+        received, sent = (sum(column) for column in zip((0, 0), *nets, strict=True))
+        used = cpu(before.get("total"), now["total"], seconds)
+        rows.append(as_json(context.stack_name, "", now["total"], used, (received, sent), whole))
     return listing(rows, COLUMNS, format)
 
 
@@ -146,14 +162,14 @@ def traffic(pid: int) -> tuple[int, int]:
 
 
 def as_json(
-    row: ContainerRow, numbers: Mapping[str, Any], used: float, net: tuple[int, int], whole: bool
+    name: str, identity: str, numbers: Mapping[str, Any], used: float, net: tuple[int, int], whole: bool
 ) -> dict[str, Any]:
     """The keys of Docker's `stats --format json`."""
     memory, disk = numbers.get("memory", {}), numbers.get("io", {}).values()
     mine = taken(numbers)
     limit = memory.get("limit") or (total_memory() if numbers else 0)
     read, written = (sum(device.get(key, 0) for device in disk) for key in ("read_bytes", "write_bytes"))
-    identity = row["id"] if whole else row["id"][:12]
+    identity = identity if whole else identity[:12]
     return {
         "BlockIO": f"{decimal(read)} / {decimal(written)}",
         "CPUPerc": f"{used:.2f}%",
@@ -161,7 +177,7 @@ def as_json(
         "ID": identity,
         "MemPerc": f"{100 * mine / limit if limit else 0:.2f}%",
         "MemUsage": f"{binary(mine)} / {binary(limit)}",
-        "Name": row["name"],
+        "Name": name,
         "NetIO": f"{decimal(net[0])} / {decimal(net[1])}",
         "PIDs": str(numbers.get("pids", {}).get("current", 0)),
     }

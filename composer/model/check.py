@@ -23,6 +23,7 @@ def check(config: Data, enabled: set[str]) -> Iterator[Finding]:
                 for path, message, hint in rule(name, services[name], config, enabled):
                     yield ("services", name, *path), message, hint
     yield from _resources(config)
+    yield from _stack_limits(services, enabled, config.get(own_keys.LIMITS))
     yield from _names({name: services[name] for name in services if name in enabled})
     yield from _cycles({name: services[name] for name in services if name in enabled})
 
@@ -144,6 +145,18 @@ def _unheard(name: str, key: str, service: Data) -> Iterator[Finding]:
     else:
         return
     yield (key,), f"service `{name}` would be woken by a connection to a published TCP port, {why}", None
+
+
+def _stack_limits(services: Data, enabled: set[str], value: Any) -> Iterator[Finding]:
+    """The kernel refuses a share of processors that is larger than the one it is part of."""
+    problems = list(_judged((own_keys.LIMITS,), own_keys.limits, value))
+    yield from problems
+    most = 0.0 if problems else own_keys.limits(value).cpus
+    for name, service in services.items():
+        of_deploy = service.get("deploy", {}).get("resources", {}).get("limits", {}).get("cpus", 0)
+        if name in enabled and 0 < most < float(service.get("cpus", 0) or of_deploy):
+            path = ("services", name, "cpus" if service.get("cpus") else "deploy")
+            yield path, f"asks for more processors than the {most:g} that `{own_keys.LIMITS}` gives all", None
 
 
 def _judged(path: Path, read: Callable[[Any], object], value: Any) -> Iterator[Finding]:

@@ -3,7 +3,8 @@
 `x-http` and `x-tcp` below `healthcheck` look from the outside, so that an image needs no shell and no curl;
 `x-restart-unhealthy` on a service restarts what is unhealthy; `x-owner` below the `bind` of a mount says who
 in the container has the files of the folder's owner; `x-start: on-connect` starts a service with the first
-connection, `x-idle` freezes one that nobody uses. Raises ValueError with a sentence.
+connection, `x-idle` freezes one that nobody uses; `x-limits` at the top bounds a whole stack. Raises
+ValueError with a sentence.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from composer.model import units
-from composer.model.stack import OWN_USER, FrozenMap, Probe, UnhealthyRestart
+from composer.model.stack import OWN_USER, FrozenMap, Probe, StackLimits, UnhealthyRestart
 
 RESTART_UNHEALTHY = "x-restart-unhealthy"
 PROBES = ("x-http", "x-tcp")
 OWNER = "x-owner"
+LIMITS = "x-limits"
 START = "x-start"
 IDLE = "x-idle"
 
@@ -32,6 +34,12 @@ class OwnKey(NamedTuple):
 
 
 KEYS = (
+    OwnKey(
+        (LIMITS,),
+        "{cpus, memory, pids}",
+        "live",
+        "What all containers of the stack together may use.",
+    ),
     OwnKey(
         ("services", "*", START),
         "on-connect",
@@ -70,6 +78,8 @@ KEYS = (
     ),
 )
 """All of them, as docs/compose-support.md lists them. One that is read and not here fails a test."""
+
+MOST_CPUS = 10_000.0
 
 _HTTP = {"port", "path", "method", "scheme", "host", "headers", "status"}
 _USER = re.compile(r"[\w.-]+(:[\w.-]+)?")
@@ -130,6 +140,23 @@ def idle(value: Any) -> int:
     if not isinstance(value, str) or units.duration(value) <= 0:
         raise ValueError("must be a time like 5m, and more than nothing")
     return units.duration(value)
+
+
+def limits(value: Any) -> StackLimits:
+    """`{cpus: 2, memory: 1g, pids: 500}`, any of them."""
+    if value is None:
+        return StackLimits()
+    if not isinstance(value, Mapping) or value.keys() - {"cpus", "memory", "pids"}:
+        raise ValueError("must be like {cpus: 2, memory: 1g, pids: 500}, or a part of it")
+    try:
+        cpus = float(value.get("cpus", 0))
+        memory = units.size(str(value.get("memory", 0)))
+        pids = int(value.get("pids", 0))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"is not understood: {error}") from None
+    if not (0.01 <= cpus <= MOST_CPUS or cpus == 0) or memory < 0 or pids < 0:
+        raise ValueError(f"must be 0.01 to {MOST_CPUS:g} `cpus`, and not negative")
+    return StackLimits(cpus, memory, pids)
 
 
 def _is_count(value: Any) -> bool:

@@ -439,6 +439,14 @@ class ModelSource(Value):
     runtime_flags: tuple[str, ...] = ()
 
 
+class StackLimits(Value):
+    """What all containers together may use; 0 is without limit. CPUs, bytes, processes."""
+
+    cpus: float = 0.0
+    memory: int = 0
+    pids: int = 0
+
+
 class Stack(Value):
     """A whole stack, as desired: only active services and the resources that they use."""
 
@@ -453,5 +461,6 @@ class Stack(Value):
     files: tuple[str, ...] = ()
     name_given: bool = False
     """True when -p, `name:` or the environment named it; False when the folder did."""
+    limits: StackLimits = StackLimits()
     inactive: tuple[str, ...] = ()
     """Services that the files have and no active profile selects: what runs of them is no orphan."""

@@ -68,6 +68,7 @@ def typed(
         files=tuple(files),
         name_given=name_given,
         inactive=inactive,
+        limits=own_keys.limits(config.get(own_keys.LIMITS)),
     )
 
 

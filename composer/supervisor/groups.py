@@ -5,15 +5,33 @@ from __future__ import annotations
 import os
 
 from composer.errors import ComposerError
+from composer.model.stack import StackLimits
 from composer.runtime import cgroup
 from composer.runtime.errors import StepError
 
 TRIES = 10
+PERIOD = 100_000
+"""Microseconds of a share of processors."""
 
 
 def stack_group(name: str) -> cgroup.Group:
     """The group that holds those of a stack's containers."""
     return cgroup.open(f"/composer/{name}")
+
+
+def limit(name: str, limits: StackLimits, before: StackLimits) -> None:
+    """Bound what a stack uses in all; `before`: as it was. Raises ComposerError when the kernel refuses."""
+    if limits == before == StackLimits():
+        return
+    wanted = {
+        "cpu": {"period": PERIOD, "quota": int(limits.cpus * PERIOD) or -1},
+        "memory": {"limit": limits.memory or -1},
+        "pids": {"limit": limits.pids or -1},
+    }
+    try:
+        stack_group(name).create(wanted)
+    except StepError as error:
+        raise ComposerError(f"x-limits: {error}") from error
 
 
 def is_gone(group: cgroup.Group) -> bool:

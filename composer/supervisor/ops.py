@@ -26,6 +26,7 @@ from composer.supervisor.core import Core
 from composer.supervisor.desires import options_of
 from composer.supervisor.faults import NOT_STARTED
 from composer.supervisor.forecast import told
+from composer.supervisor.groups import limit, stack_group
 from composer.supervisor.loop import Operation
 from composer.supervisor.words import LASTING, progress
 from composer.supervisor.world import Live
@@ -158,6 +159,8 @@ class Ops:
             core.take(core.stack.replace(inactive=()))  # who speaks of no files means all there is
         else:
             core.look()
+        if GOALS[options.goal].target == "running":
+            limit(core.name, core.stack.limits, core.before.limits)
         if options.goal == "up":
             core.notices += core.volumes.drift(core.stack.volumes.values())
         return options
@@ -345,7 +348,10 @@ class Ops:
 
     async def stats(self, request: Request) -> dict[str, Any]:
         lives = [live for live in self.core.world.containers.values() if live.plan.alive]
-        return {"time": time.time_ns(), "stats": {x.name: self.core.inside.stats(x) for x in lives}}
+        group = stack_group(self.core.name)
+        total = dict(group.stats()) if group.exists() else {}
+        stats = {x.name: self.core.inside.stats(x) for x in lives}
+        return {"time": time.time_ns(), "stats": stats, "total": total}
 
     async def top(self, request: Request) -> dict[str, Any]:
         lives = [live for live in self.core.world.containers.values() if live.plan.alive]

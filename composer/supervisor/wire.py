@@ -28,7 +28,7 @@ An error's `kind` is the name of its class, as far as it is one of ERRORS; `exit
     pause     freeze (or with `thaw` thaw) `containers`; with `after` once nobody used them for so many ns
     events    from now on: {event: {...}} until the connection closes
     wait      answers when one of `containers` has ended: {container, exit}
-    stats     {container: numbers} once
+    stats     `stats` {container: numbers} once, and `total` of the stack
     top       {container: [pids]}
     network   `container` gets on `network` with `connect` (and, as wished, an `attachment` as in the
               stack), else off it: at once if it runs, and for its next starts
