@@ -10,7 +10,8 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 
 from composer.errors import ConflictError, UsageError
@@ -22,6 +23,7 @@ from composer.value import Value
 _DIAG_REQUEST = struct.Struct("=BBBxI2s2s16s16sI8s")
 _DIAG_BY_FAMILY = 20
 _ANY_STATE_BUT_TIME_WAIT = 0xFFFFFFFF & ~(1 << 6)
+_LISTENING = 1 << 10
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 _TRIES = 20
 """Random ports to try until one is free for IPv4 and IPv6 alike."""
@@ -200,6 +202,26 @@ def holder(protocol: str, port: int) -> Holder | None:
                 continue
         inodes |= {_inode(answer) for answer in answers if bytes(answer.body[4:6]) == number}
     return _process(inodes) if inodes else None
+
+
+def listening(diag: Netlink) -> Iterator[int]:
+    """TCP ports on which others than the host itself are listened to, in the namespace of a socket for
+    sock_diag(7): in far less time than /proc/net/tcp takes, which goes through everybody's connections.
+    """
+    for family in (socket.AF_INET, socket.AF_INET6):
+        request = _DIAG_REQUEST.pack(
+            family, PROTOCOLS["tcp"], 0, _LISTENING, b"", b"", b"", b"", 0, b"\xff" * 8
+        )
+        try:
+            answers = diag.dump(_DIAG_BY_FAMILY, request, "listing sockets")
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:  # a kernel without IPv6
+                raise
+            continue
+        for answer in answers:
+            address = bytes(answer.body[8 : 12 if family == socket.AF_INET else 24])
+            if not ip_address(address).is_loopback:
+                yield int.from_bytes(answer.body[4:6], "big")
 
 
 def _inode(answer: Answer) -> int:

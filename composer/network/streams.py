@@ -25,8 +25,21 @@ _SYN_RETRIES = 2
 """tcp(7): a target that does not answer is given up after 1 + 2 + 4 seconds."""
 _AT_ONCE = 64
 """Connections accepted, and events handled, before others have their turn."""
+_BACKLOG = 1024
+"""Connections that may wait to be accepted; the kernel leaves more of them unanswered, and they try again."""
 _PAUSE = 0.1
 """Seconds to wait for descriptors when there are none left."""
+
+
+def begin(sock: socket.socket) -> None:
+    """Have a bound socket listen.
+
+    What it accepts may leave remains (TIME_WAIT) that keep nobody off the port later, socket(7)
+    SO_REUSEADDR. Not before it listens: until then others could bind the port, too.
+    """
+    sock.setblocking(False)
+    sock.listen(_BACKLOG)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 class _Listener:
@@ -83,8 +96,7 @@ class Streams:
         if isinstance(there, _Listener):
             there.targets = targets
             return
-        sock.setblocking(False)
-        sock.listen(1024)
+        begin(sock)
         self._all[sock.fileno()] = _Listener(sock, targets)
         self._poll.register(sock.fileno(), select.EPOLLIN)
 

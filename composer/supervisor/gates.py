@@ -12,24 +12,25 @@ import asyncio
 import select
 import socket
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import anyio
 
+from composer.network.netlink import NETLINK_SOCK_DIAG, Netlink
+from composer.network.ports import listening
+from composer.network.streams import begin
 from composer.plan import actions as act
 from composer.plan.options import Options
 from composer.plan.order import with_dependencies
 from composer.plan.restart import next_restart
-from composer.supervisor.handover import LISTENING, connections, text_of
+from composer.supervisor.handover import connections, text_of
 from composer.supervisor.loop import Operation, internal
+from composer.supervisor.outside import made_in
 from composer.supervisor.world import Live
 
 if TYPE_CHECKING:
     from composer.supervisor.core import Core
 
-BACKLOG = 1024
-"""Connections that may wait at a port; the kernel leaves more of them unanswered, and they try again."""
 START_LIMIT = 60.0
 """Seconds that connections wait for a program without a healthcheck to listen."""
 FIRST_LOOK, LONGEST_PAUSE = 0.002, 0.1
@@ -62,9 +63,10 @@ class Gates:
         self.core.tell("await", live)
 
     async def freeze(self, action: act.FreezeContainer) -> None:
-        """If somebody uses it after all, that is noted, and it goes on."""
+        """If somebody uses it after all, or it does not listen yet, that is noted, and it goes on."""
         live = self.core.live(action.name)
-        if self.used(live):
+        if self.used(live) or not self.listens(live):
+            live.change(used_at=time.time_ns())
             return
         live.change(gated=True)
         self.listen(live)
@@ -80,18 +82,14 @@ class Gates:
     def used(self, live: Live) -> bool:
         """Whether somebody is connected to it, or sent it anything since this was last asked."""
         before, live.heard = live.heard, heard(live.pid)
-        if live.heard == before and not any(map(from_elsewhere, connections(live.pid))):
-            return False
-        live.change(used_at=time.time_ns())
-        return True
+        return live.heard != before or any(map(from_elsewhere, connections(live.pid)))
 
     def listen(self, live: Live) -> None:
         """Hear of the next connection."""
         loop = asyncio.get_running_loop()
         for each in self.doors(live).values():
             self.core.net.ports.relay.stop(each)
-            each.setblocking(False)
-            each.listen(BACKLOG)
+            begin(each)
             loop.add_reader(each, self.ring, live)
 
     def doors(self, live: Live) -> dict[int, socket.socket]:
@@ -137,8 +135,10 @@ class Gates:
             if not live.plan.alive:
                 await self.begin(live)
             if live.plan.alive:
+                served = live.plan.idle
                 self.thaw(live)
-                await self.accepting(live)
+                if not served:
+                    await self.accepting(live)
             if live.plan.gated and live.plan.alive:
                 self.open(live)
             elif live.plan.gated and not next_restart(live.plan):
@@ -189,7 +189,7 @@ class Gates:
         doors = self.core.net.ports.of(live)
         targets = {held.target for held in doors if held.protocol == "tcp"}
         waiting = {held.target for held, each in doors.items() if held.protocol == "tcp" and pending(each)}
-        open_ones = targets & set(listening(live.pid))
+        open_ones = targets & listened(live.pid)
         return waiting <= open_ones if waiting else bool(open_ones) or not targets
 
     def open(self, live: Live) -> None:
@@ -217,14 +217,13 @@ def pending(listener: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def listening(pid: int) -> Iterator[int]:
-    """Ports of a container's network on which others than itself are listened to."""
-    for name in ("tcp", "tcp6"):
-        for line in text_of(f"/proc/{pid}/net/{name}").splitlines()[1:]:
-            local, _, state = line.split()[1:4]
-            address, _, port = local.rpartition(":")
-            if state == LISTENING and not is_loopback(address):
-                yield int(port, 16)
+def listened(pid: int) -> set[int]:
+    """Ports of a container's network on which others than itself are listened to; none once it has ended."""
+    try:
+        with made_in(pid, lambda: Netlink(protocol=NETLINK_SOCK_DIAG)) as diag:
+            return set(listening(diag))
+    except OSError:
+        return set()
 
 
 def from_elsewhere(row: str) -> bool:

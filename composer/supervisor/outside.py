@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from composer.model.stack import Probe
 from composer.runtime.linux import CLONE_NEWNET
@@ -19,6 +20,7 @@ from composer.syscalls import setns
 if TYPE_CHECKING:
     import ssl
 
+Made = TypeVar("Made")
 HOSTS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 LIMIT = 4096
 """Bytes of an answer that are read: its status, and what a person wants to see when it is a bad one."""
@@ -26,12 +28,18 @@ LIMIT = 4096
 
 def socket_in(pid: int, family: int) -> socket.socket:
     """A TCP socket in the network namespace of a process. Raises OSError."""
+    kind = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    return made_in(pid, lambda: socket.socket(family, kind))
+
+
+def made_in(pid: int, make: Callable[[], Made]) -> Made:
+    """What `make` opens, in the network namespace of a process. Raises OSError."""
     back = ours()
     theirs = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         setns(theirs, CLONE_NEWNET)
         try:
-            return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+            return make()
         finally:
             setns(back, CLONE_NEWNET)
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from composer.runtime import cgroup
-from composer.supervisor.gates import listening
+from composer.supervisor.gates import listened
 from tests.host import Host, Stack
 from tests.stacks.test_crash import kill, processes, until
 
@@ -149,7 +149,7 @@ def test_a_healthcheck_says_when_connections_are_carried_over(host: Host) -> Non
     thread = threading.Thread(target=lambda: found.append(get(number)))
     thread.start()
     until(lambda: row(stack)["State"] == "running")
-    until(lambda: 80 in listening(recorded(stack)["pid"]))
+    until(lambda: 80 in listened(recorded(stack)["pid"]))
     assert found == []
     stack.ok("exec", "-T", "web", "touch", "/tmp/ready")
     thread.join()
@@ -341,6 +341,19 @@ def test_a_taken_port_is_named(host: Host) -> None:
         done = stack("up", "-d")
     assert done.returncode == 1
     assert f"tcp port {number} of this host is taken" in done.stderr
+
+
+def test_connections_that_were_leave_the_port_free(host: Host) -> None:
+    """The remains of those that we carried over belong to the host's side of the port."""
+    stack = web(host, "x-start: on-connect", "stop_grace_period: 0s")
+    stack.ok("up", "-d")
+    number = port(stack)
+    assert get(number) == "well"
+    for _ in range(2):
+        stack.ok("stop")
+        stack.rewrite((stack.folder / "compose.yaml").read_text().replace('"80"', f'"{number}:80"'))
+        stack.ok("up", "-d")
+        assert get(number) == "well"
 
 
 def test_left_behind_is_nothing(host: Host) -> None:
