@@ -291,15 +291,21 @@ class Foreground:
         services = {f"{stack}-{service}": service for service in self.services}
         chosen = [name for name in names if name.rpartition("-")[0] in services or name in self.own_names()]
         plain = self.flags["no_log_prefix"]
-        rows = read_record(self.context.stack_paths)["containers"]
-        silent = [
-            row["name"] for row in rows if row["service"] in self.services and row["name"] not in chosen
-        ]
-        labels = prefixes(chosen + silent, stack, self.context.colour and not self.flags["no_color"])
+        every = chosen + [name for name in self.to_come() if name not in chosen]
+        labels = prefixes(every, stack, self.context.colour and not self.flags["no_color"])
         return [
             Source(str(self.context.stack_paths.log(name)), b"" if plain else labels[name])
             for name in chosen
             if self.only in ("", services.get(name.rpartition("-")[0]), self.own_names().get(name))
+        ]
+
+    def to_come(self) -> list[str]:
+        """Names of containers that may not have been made yet: labels are as wide as the longest of all."""
+        data, stack = self.context.project.stack_data["services"], self.context.stack_name
+        return [
+            data[service].get("container_name") or f"{stack}-{service}-{number}"
+            for service in sorted(self.services)
+            for number in range(1, data[service].get("scale", 1) + 1)
         ]
 
     def own_names(self) -> dict[str, str]:
