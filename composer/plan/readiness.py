@@ -106,7 +106,8 @@ class Readiness:
         service, container = instance.slot.service, instance.container
         failure = self.observed.failures.get(("container", instance.name))
         if failure is not None:
-            return Wait(f"{FAILED}: container {instance.name}: {failure}", final=True)
+            subject = f"container {instance.name}"
+            return Wait(f"{FAILED}: {failure if subject in failure else f'{subject}: {failure}'}", final=True)
         need = self.needs.get(service)
         if need:
             return Wait(f"{FAILED}: {need.reason}" if need.final else need.reason, need.final)

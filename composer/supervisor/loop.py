@@ -168,7 +168,7 @@ class Loop:
             if scope.cancelled_caught:
                 raise ComposerError("given up")
         except Exception as error:  # a fault of ours ends this action, never the stack
-            text = str(error) if isinstance(error, ComposerError) else internal(error)
+            text = said(error) if isinstance(error, ComposerError) else internal(error)
             self.world.failures[action.subject] = text
             report(action, "failed", text)
         else:
@@ -177,6 +177,11 @@ class Loop:
             self.fetching.discard(scope)
             del self.busy[action.subject]
             self.wake()
+
+
+def said(error: ComposerError) -> str:
+    """In one line with its remedy: failures of actions are told as texts."""
+    return f"{error.message} ({error.hint})" if error.hint else error.message
 
 
 def internal(error: Exception) -> str:

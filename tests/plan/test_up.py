@@ -371,6 +371,8 @@ def test_a_container_that_cannot_start_fails_its_dependents() -> None:
         container s-db-1 failed: no such program
         web-1 failed: dependency failed to start: container s-db-1: no such program
     """)
+    world = world.replace(failures={("container", "s-db-1"): "container s-db-1: no such program"})
+    assert now(want, world).endswith("failed to start: container s-db-1: no such program")
 
 
 def test_dependencies_without_containers_are_met() -> None:

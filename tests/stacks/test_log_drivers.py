@@ -75,7 +75,7 @@ def test_nobody_there_keeps_no_writer_waiting(host: Host) -> None:
 @pytest.mark.parametrize(
     ("logging", "complaint"),
     [
-        ("{driver: fluentd}", "there is no driver `fluentd` here"),
+        ("{driver: fluentd}", "there is no driver `fluentd` here (known are json-file, "),
         ("{driver: json-file, options: {max-sise: 1m}}", "`max-sise` is no option of the driver json-file"),
         ("{options: {max-size: lots}}", "lots"),
         ("{options: {max-file: few}}", "`max-file` must be 1 or more, and not few"),
