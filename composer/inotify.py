@@ -8,6 +8,8 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from composer.errors import ComposerError
+
 MODIFY: Final = 0x2
 ATTRIB: Final = 0x4
 CLOSE_WRITE: Final = 0x8
@@ -31,9 +33,13 @@ class Inotify:
     """Poll it for reading, then `take`. The kernel merges what is not taken, and says OVERFLOW in the end."""
 
     def __init__(self) -> None:
+        """Raises ComposerError when the kernel gives this user no more of them."""
         self._fd: int = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if self._fd < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            raise ComposerError(
+                f"cannot watch files: {os.strerror(ctypes.get_errno())}",
+                hint="raise the limit: `sysctl fs.inotify.max_user_instances=1024`",
+            )
 
     def fileno(self) -> int:
         return self._fd

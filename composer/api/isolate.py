@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 Json = dict[str, Any]
+BRIDGE = "com.docker.network.bridge.name"
 
 
 def isolated(stack: Json) -> Json:
-    """Nothing that a second copy would stumble over: fixed names, host ports, subnets, addresses.
+    """Nothing that a second copy would stumble over: fixed names, host ports, subnets, addresses, bridges.
 
     Ports are published on loopback, where the host has a free one. What is external stays shared.
     """
@@ -36,6 +37,8 @@ def _own(part: Json, stack: str, key: str) -> Json:
     if part.get("external"):
         return part
     kept = {field: value for field, value in part.items() if field != "ipam"}
+    if BRIDGE in part.get("driver_opts", {}):
+        kept["driver_opts"] = {name: value for name, value in part["driver_opts"].items() if name != BRIDGE}
     return {**kept, "name": f"{stack}_{key}"}
 
 

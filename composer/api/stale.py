@@ -16,7 +16,7 @@ def sweep() -> list[str]:
     try:
         records = stacks(paths)
     except ComposerError:
-        return []  # a damaged record is the matter of who uses that stack
+        return []  # one of another version is the matter of who uses that stack
     for record in records:
         owner, here = tuple(record.get("owner") or ()), paths.stack(record["stack"])
         if owner and not is_locked(here.life) and find(owner) < 0:

@@ -87,9 +87,18 @@ class Net:
     async def watch(self, wake: Callable[[], None]) -> None:
         """Until cancelled: follow what the host changes under us. `wake` has the loop look again."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(follow, RESOLV_CONF, lambda text: self.resolver.set_upstreams(upstreams(text)))
-            tasks.start_soon(self.guests.watch, self.records.keys, self.touch)
+            renew = partial(follow, RESOLV_CONF, lambda text: self.resolver.set_upstreams(upstreams(text)))
+            tasks.start_soon(self.if_possible, renew)
+            tasks.start_soon(self.if_possible, partial(self.guests.watch, self.records.keys, self.touch))
             tasks.start_soon(self.rules.watch, partial(self.put_back, wake))
+
+    async def if_possible(self, watch: Callable[[], Awaitable[None]]) -> None:
+        """With many stacks the kernel may have no watches left. That is told, and the stack goes on."""
+        try:
+            await watch()
+        except (ComposerError, OSError) as error:
+            hint = f"; {error.hint}" if isinstance(error, ComposerError) and error.hint else ""
+            self.notice(f"new resolvers or neighbours on shared networks go unnoticed: {error}{hint}")
 
     # Networks.
 

@@ -44,7 +44,7 @@ class Tree:
         """`roots` are absolute. Raises ComposerError when the kernel has no watches left."""
         self.roots: Sequence[str] = sorted(set(roots))
         self.wanted = wanted
-        self.events = new_inotify()
+        self.events = inotify.Inotify()
         self.folders: dict[int, str] = {}
         self.numbers: dict[str, int] = {}
         self.seen: dict[str, tuple[int, ...]] = {}
@@ -196,16 +196,6 @@ class Tree:
         """A directory that was moved away keeps its watches, under a name that is wrong."""
         for folder in [folder for folder in self.numbers if folder == path or below(folder, path)]:
             self.unwatch(folder)
-
-
-def new_inotify() -> inotify.Inotify:
-    try:
-        return inotify.Inotify()
-    except OSError as error:
-        raise ComposerError(
-            f"cannot watch files: {error.strerror}",
-            hint="raise the limit: `sysctl fs.inotify.max_user_instances=1024`",
-        ) from error
 
 
 def below(path: str, folder: str) -> bool:

@@ -149,7 +149,7 @@ def test_files_are_copied_both_ways(here: Host) -> None:
 
 
 def test_copies_do_not_collide(here: Host) -> None:
-    """Names, host ports and subnets that are fixed in the file are each copy's own."""
+    """Names, host ports, subnets and bridges that are fixed in the file are each copy's own."""
     fixed = """
         name: fixed
         services:
@@ -161,7 +161,11 @@ def test_copies_do_not_collide(here: Host) -> None:
             ports: ["8080:80"]
             networks: {net: {ipv4_address: 10.213.7.9}}
             volumes: [data:/data]
-        networks: {net: {name: fixed-net, ipam: {config: [{subnet: 10.213.7.0/24}]}}}
+        networks:
+          net:
+            name: fixed-net
+            ipam: {config: [{subnet: 10.213.7.0/24}]}
+            driver_opts: {com.docker.network.bridge.name: cmp-fixed-br}
         volumes: {data: {name: fixed-volume}}
     """
     with Stack(yaml=fixed, isolated=True) as one, Stack(yaml=fixed, isolated=True) as two:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import select
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from composer.errors import ComposerError
 from composer.watch.tree import Change, Tree
 
 
@@ -205,3 +207,16 @@ def test_what_is_told_adds_up(tree: Tree, tmp_path: Path, seed: int) -> None:
 
 def told(known: dict[str, str], changes: dict[str, str]) -> dict[str, str]:
     return {path: what for path, what in {**known, **changes}.items() if what in ("file", "folder")}
+
+
+def test_a_kernel_that_gives_no_more_says_what_to_raise(tmp_path: Path) -> None:
+    free = os.dup(0)
+    os.close(free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        with pytest.raises(ComposerError, match="cannot watch files") as caught:
+            Tree([str(tmp_path)], lambda path, directory: True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "max_user_instances" in str(caught.value.hint)
