@@ -35,6 +35,8 @@ START_LIMIT = 60.0
 """Seconds that connections wait for a program without a healthcheck to listen."""
 FIRST_LOOK, LONGEST_PAUSE = 0.002, 0.1
 """Seconds between two looks whether it listens by now."""
+FIRST_ANSWER = 0.03
+"""Seconds before the rules are written, which takes the kernel ten milliseconds: answers go first."""
 
 
 class Gates:
@@ -140,7 +142,7 @@ class Gates:
                 if not served:
                     await self.accepting(live)
             if live.plan.gated and live.plan.alive:
-                self.open(live)
+                await self.open(live)
             elif live.plan.gated and not next_restart(live.plan):
                 self.turn_away(live)
                 self.listen(live)
@@ -192,11 +194,14 @@ class Gates:
         open_ones = targets & listened(live.pid)
         return waiting <= open_ones if waiting else bool(open_ones) or not targets
 
-    def open(self, live: Live) -> None:
+    async def open(self, live: Live) -> None:
         """Those who wait are carried over; the others go by the kernel's rules again."""
+        self.core.net.ports.serve(live, opening=True)
+        await anyio.sleep(FIRST_ANSWER)
+        if not live.plan.alive:
+            return
         live.change(gated=False, used_at=time.time_ns())
         live.heard = heard(live.pid)
-        self.core.net.ports.serve(live)
         self.core.net.touch()
         self.core.changed(live)
 

@@ -100,12 +100,12 @@ class Ports:
         rows = [row for port, r in zip(service.ports, reservations, strict=False) for row in rows_of(port, r)]
         return rows + exposed_rows(service)
 
-    def serve(self, live: Live) -> None:
+    def serve(self, live: Live, *, opening: bool = False) -> None:
         """Carry over what no rule does: from IPv6 to a container without it, from [::1], and the reverse;
-        and who waited for it to wake. Nothing while it is gated.
+        and who waited for it to wake. Nothing while it is gated, unless it is just `opening`.
         """
         ipv4, ipv6 = addresses_of(live)
-        for held, each in {} if live.plan.gated else self.of(live).items():
+        for held, each in {} if live.plan.gated and not opening else self.of(live).items():
             by_rule = each.family == socket.AF_INET and ipv4 and not listens(each)
             if held.protocol == "sctp" or by_rule:
                 continue
