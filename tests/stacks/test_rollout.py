@@ -164,6 +164,34 @@ def test_replicas_go_one_after_the_other(host: Host) -> None:
     assert {get(number) for number in before} == {"2"}
 
 
+NUMBERS = """
+    services:
+      web:
+        image: host
+        init: true
+        scale: {scale}
+        command: [sh, -c, "echo version {version}; exec sleep 1000"]
+        environment: {{VERSION: "{version}"}}
+        deploy: {{update_config: {{order: start-first}}}}
+"""
+
+
+@pytest.mark.parametrize(("scale", "seen"), [(1, [[1], [2], [1]]), (3, [[1, 2, 3], [1, 2, 4], [1, 2, 3]])])
+def test_a_successor_keeps_its_number_and_commands_find_it(
+    host: Host, scale: int, seen: list[list[int]]
+) -> None:
+    """Numbers are used again, so they stay below the number of replicas and of those replaced at once."""
+    stack = host.stack(NUMBERS.format(scale=scale, version=0))
+    for version, numbers in enumerate(seen):
+        stack.rewrite(NUMBERS.format(scale=scale, version=version))
+        stack.ok("up", "-d")
+        assert sorted(int(name.rpartition("-")[2]) for name in stack.ps()) == numbers
+        assert stack.ok("exec", "-T", "web", "printenv", "VERSION") == f"{version}\n"
+        assert stack("up", "-d").stderr == "", "what is there is left alone, whatever its number"
+    stack.ok("up", "-d", "--scale", "web=1")
+    assert [int(name.rpartition("-")[2]) for name in stack.ps()] == [1]
+
+
 def published(stack: Stack) -> list[int]:
     rows = [p for row in stack.ps().values() for p in row["Publishers"] if p["PublishedPort"]]
     return sorted({int(row["PublishedPort"]) for row in rows})
