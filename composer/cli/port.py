@@ -24,7 +24,7 @@ VERB = Verb(
 def run(context: Context, *, index: int | None, protocol: str, service: str, private_port: str) -> int:
     if private_port and not private_port.isdecimal():
         raise UsageError(f"{private_port!r} is no port", hint="a number, as in `composer port web 80`")
-    row = container(context, service, index)
+    row = container(context, service, index, waiting=True)
     published = [port for port in row["ports"] if port["published"]]
     if not private_port:
         for port in published:

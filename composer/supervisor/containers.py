@@ -119,7 +119,7 @@ class Containers:
 
             place = Place(live.plan.id, live.name, block_devices=block_devices(blkio_paths(service)))
             self.core.inside.group(live).update(dict(resources(service, place, host_facts())))
-        if "healthcheck" in action.fields and live.plan.alive:
+        if "healthcheck" in action.fields and live.plan.state == "running":
             self.core.inside.watch_health(live, service)
 
     async def start(self, name: str) -> None:

@@ -320,6 +320,57 @@ def test_run_starts_what_it_needs(host: Host) -> None:
     assert stack.ok("run", "--rm", "-T", "asker", "python3", "-c", ASK) == "well\n"
 
 
+def test_an_attached_up_waits_with_it(host: Host) -> None:
+    """It goes on until somebody stops the service."""
+    stack = web(host, "x-start: on-connect", "stop_grace_period: 0s")
+    attached = stack.start("up")
+    until(lambda: stack.ps() and status(stack) == "Waiting for a connection")
+    assert stack.ok("port", "web", "80").strip().endswith(f":{port(stack)}")
+    assert attached.poll() is None
+    stack.ok("stop")
+    assert attached.wait(30) == 0
+    for pipe in (attached.stdout, attached.stderr):
+        assert pipe is not None
+        pipe.close()
+
+
+FROM_ELSEWHERE = """
+import socket, struct, urllib.request
+route = next(r.split() for r in open('/proc/net/route').readlines()[1:] if r.split()[1] == '00000000')
+gateway = socket.inet_ntoa(struct.pack('<I', int(route[2], 16)))
+print(urllib.request.urlopen(f'http://{gateway}:NUMBER/', timeout=30).read().decode())
+"""
+
+
+@pytest.mark.parametrize("key", ["x-start: on-connect", "x-idle: 300ms"])
+def test_others_wake_it_by_the_hosts_address(host: Host, key: str) -> None:
+    stack = web(host, key)
+    other = host.stack('services: {o: {image: host, init: true, command: [sleep, "1000"]}}', name="o")
+    stack.ok("up", "-d")
+    other.ok("up", "-d")
+    if "idle" in key:
+        until(lambda: idles(stack))
+    code = FROM_ELSEWHERE.replace("NUMBER", str(port(stack)))
+    assert other.ok("exec", "-T", "o", "python3", "-c", code) == "well\n"
+
+
+def test_one_that_rests_is_replaced(host: Host) -> None:
+    """Its successor takes over the ports that were held for it."""
+    key = "x-idle: 300ms"
+    update = "deploy: {update_config: {order: start-first}}"
+    stack = web(host, key, update, "healthcheck: {x-http: 80, interval: 50ms, retries: 1000}")
+    stack.ok("up", "-d")
+    number = port(stack)
+    until(lambda: idles(stack))
+    path = stack.folder / "compose.yaml"
+    path.write_text(path.read_text().replace('LATE: "0"', 'LATE: "0.1"'))
+    stack.ok("up", "-d")
+    assert get(number) == "well"
+    until(lambda: idles(stack))
+    assert get(number) == "well"
+    assert len(stack.ps()) == 1
+
+
 def test_mistakes_are_named(host: Host) -> None:
     stack = host.stack("services: {web: {image: host, x-start: on-connect}}")
     assert "service `web` would be woken by a connection" in stack("config", "-q").stderr
