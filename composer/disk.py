@@ -46,6 +46,13 @@ def read_json(path: Path) -> Any | None:
     return json.loads(data)
 
 
+def keep_private(folder: Path) -> None:
+    """Nobody but its owner goes into a folder: containers may have made set-uid programs of root below it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+
+
 @contextmanager
 def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold an flock(2) on `path` (made when absent) for the time of the block."""

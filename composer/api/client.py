@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.api.patience import readable
+from composer.disk import keep_private
 from composer.errors import ComposerError, PeerLostError, UsageError
 from composer.keeper.launch import address, launch
 from composer.keeper.wire import Decoder, encode, receive, rights
@@ -144,7 +145,8 @@ class Supervisor:
 
 def start_keeper(paths: StackPaths) -> bool:
     """Start the stack's keeper (and so its supervisor) unless it lives; returns at once."""
-    paths.state.mkdir(parents=True, exist_ok=True)
+    keep_private(paths.state.parent)
+    paths.state.mkdir(exist_ok=True)
     # Not by way of `site`, which costs as much as the interpreter itself: the paths are known here. Ours need
     # not be among them: an installation for developers can have us found by a hook.
     root = str(Path(__file__).resolve().parents[2])

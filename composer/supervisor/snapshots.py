@@ -16,7 +16,7 @@ from typing import Any
 
 import anyio
 
-from composer.disk import read_json, write_json
+from composer.disk import keep_private, read_json, write_json
 from composer.errors import ComposerError, ConflictError
 from composer.model.stack import Volume
 from composer.plan.observed import ALIVE
@@ -26,7 +26,6 @@ from composer.supervisor.core import Core
 from composer.supervisor.loop import Operation
 from composer.supervisor.words import progress
 from composer.supervisor.world import Live
-from composer.volumes.layers import make_pool
 from composer.volumes.snapshots import Root, Snapshot
 
 Tell = Callable[[dict[str, Any]], None]
@@ -260,7 +259,7 @@ def switch_container(core: Core, live: Live, kept: Snapshot) -> None:
 def discard(state: Path, pool: Path) -> None:
     """What a container wrote goes; its folder stays."""
     if state.is_dir():
-        make_pool(pool)
+        keep_private(pool)
         os.rename(state, pool / f".removed-{secrets.token_hex(6)}")
     state.mkdir(parents=True)
 

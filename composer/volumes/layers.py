@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from composer.disk import read_json, write_json
+from composer.disk import keep_private, read_json, write_json
 from composer.errors import ConflictError
 from composer.syscalls import mount
 from composer.value import Value
@@ -115,7 +115,7 @@ class Directory:
         upper = self.upper(chain)
         upper.mkdir(parents=True)
         self.work(chain).mkdir()
-        make_pool(self.pool)
+        keep_private(self.pool)
         copy_looks(top, upper)
         write_json(self.file, chain.__dict__, durable=self.durable)
         self._settle(layers[0])
@@ -146,11 +146,6 @@ class Directory:
         finally:
             os.close(pool)
             os.close(live)
-
-
-def make_pool(pool: Path) -> None:
-    """Who may go into its layers cannot find them: they hold what is not everybody's."""
-    pool.mkdir(parents=True, exist_ok=True, mode=0o711)
 
 
 def copy_looks(source: Path, target: Path) -> None:

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from composer.disk import locked, read_json, write_json
+from composer.disk import keep_private, locked, read_json, write_json
 from composer.errors import ComposerError, ConflictError, NotFoundError, UsageError
 from composer.layered import Layered, copy
 from composer.model.stack import NOTHING, FrozenMap, Mount, Volume
@@ -282,7 +282,7 @@ class VolumeStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o711)
+        keep_private(self.root)
         with locked(self.root / ".lock"):
             yield
 
