@@ -141,8 +141,12 @@ def read_record(paths: StackPaths) -> Record:
 
 
 def settle(record: Record, at: int) -> None:
-    """Mark as ended what ended with its keeper or with the machine. `at`: when it was last seen, in ns."""
+    """Mark what its keeper or the machine took with it: it has ended, and no connection wakes it.
+
+    `at`: when it was last seen, in ns.
+    """
     for row in record["containers"]:
+        row["plan"]["gated"] = False  # its ports went with the keeper
         if row["state"] == "restarting":
             row["state"] = "exited"
         elif row["state"] in ("running", "paused"):

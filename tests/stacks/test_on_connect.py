@@ -256,6 +256,19 @@ def test_a_supervisor_killed_while_it_starts(host: Host) -> None:
     assert row(stack)["State"] == "running"
 
 
+def test_without_its_keeper_nothing_waits(host: Host) -> None:
+    """`ps` says so; the next `up` has it wait again."""
+    stack = web(host, "x-start: on-connect")
+    stack.ok("up", "-d")
+    for each in processes(stack, "keeper"):
+        kill(each)
+    until(lambda: not processes(stack, "supervisor"))
+    assert status(stack) == "Created"
+    stack.ok("up", "-d")
+    assert status(stack) == "Waiting for a connection"
+    assert get(port(stack)) == "well"
+
+
 def test_pause_idle_until_unpause(host: Host) -> None:
     """Without ports, too; who depends on it wakes it."""
     stack = web(host, "depends_on: [db]")
