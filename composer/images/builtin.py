@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from composer.disk import locked
+from composer.disk import keep_private, locked
 from composer.images.config import platform
 from composer.images.image import Image, RootOverlay
 from composer.paths import Paths
@@ -112,6 +112,7 @@ def _skeleton(paths: Paths) -> Path:
     """The generated part of `host`. Its name is made of the facts it depends on: a change makes a new one."""
     sources = list(_sources())
     home = paths.images / "builtin"
+    keep_private(home)  # its /tmp is everybody's, and below that of containers
     ready = home / f"host-{_facts(sources)}"
     if ready.is_dir():
         return ready

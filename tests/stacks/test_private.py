@@ -14,7 +14,10 @@ NOBODY = 65534
 
 
 def test_nobody_runs_what_a_container_has_made(host: Host) -> None:
-    """Root in a container makes set-uid programs of root: in its own files, in a volume, in a snapshot."""
+    """Root in a container makes set-uid programs of root: in its own files, in a volume, in a snapshot.
+
+    And nobody puts files into what lies below containers.
+    """
     stack = host.stack(
         """
         services:
@@ -26,6 +29,11 @@ def test_nobody_runs_what_a_container_has_made(host: Host) -> None:
     script = "chmod 755 /root; for at in /root /data; do cp /bin/true $at/suid; chmod 4755 $at/suid; done"
     stack.ok("exec", "-T", "web", "sh", "-c", script)
     state = Path(host.environment["COMPOSER_STATE_DIR"])
+    (shared,) = state.glob("images/builtin/host-*/tmp")
+    touched = subprocess.run(
+        ["touch", shared / "x"], user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, check=False
+    )
+    assert b"Permission denied" in touched.stderr
     check(state, 2)
     stack.ok("snapshot", "create", "one")
     check(state, 2)
