@@ -123,6 +123,7 @@ class Switch:
     def __init__(self, make: Callable[[], Watching]) -> None:
         self.make = make
         self.thread: threading.Thread | None = None
+        self.watching: Watching | None = None
         self.stop_writing = -1
 
     @property
@@ -131,14 +132,18 @@ class Switch:
 
     def toggle(self) -> None:
         """Raises ComposerError when there is nothing to watch."""
-        watching = self.make()
-        if self.thread is not None and self.thread.is_alive():
-            os.write(self.stop_writing, b"x")
+        on = self.on
+        if self.watching is not None and self.thread is not None:  # it may have ended by itself
+            os.close(self.stop_writing)
             self.thread.join()
-            watching.tell("watching", "off")
+            if on:
+                self.watching.tell("watching", "off")
+        self.watching = self.thread = None
+        if on:
             return
+        self.watching = self.make()
         reading, self.stop_writing = os.pipe()
-        self.thread = threading.Thread(target=self.run, args=(watching, reading), daemon=True)
+        self.thread = threading.Thread(target=self.run, args=(self.watching, reading), daemon=True)
         self.thread.start()
 
     def run(self, watching: Watching, stop: int) -> None:
@@ -148,4 +153,3 @@ class Switch:
             watching.tell("watching", f"ended: {error.message}", wrong=True)
         finally:
             os.close(stop)
-            os.close(self.stop_writing)
