@@ -136,6 +136,11 @@ class Supervisor:
             if heard:
                 heard(frame)
 
+    def ended(self, number: int) -> bool:
+        """Read once; whether the final answer has come, which `result` then has."""
+        self.receive()
+        return any(one.get("id") == number and ("ok" in one or "error" in one) for one in self.frames)
+
     def call(
         self, verb: str, fds: Mapping[str, int] | None = None, /, heard: Heard | None = None, **fields: Any
     ) -> Message:

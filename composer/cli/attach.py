@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from typing import Any
 
 from composer.api.client import Supervisor, failure
@@ -81,22 +82,11 @@ def lend(supervisor: Supervisor, number: int, log: RawLog, master: int, keys: te
 
 def relay(supervisor: Supervisor, number: int, log: RawLog, into: int | None, keys: terminal.Keys) -> int:
     """Until the container has ended: its exit code. 0 when the detach keys were typed."""
-    answer: dict[str, Any] = {}
-
-    def finished() -> bool:
-        supervisor.receive()
-        for frame in supervisor.frames:
-            if frame.get("id") == number and ("ok" in frame or "error" in frame):
-                answer.update(frame)
-        return bool(answer)
-
     try:
         log.pump()
-        join(log, into, keys, supervisor.sock.fileno(), finished)
+        join(log, into, keys, supervisor.sock.fileno(), partial(supervisor.ended, number))
     except terminal.Detached:
         return 0
     finally:
         log.close()
-    if "error" in answer:
-        raise failure(answer["error"])
-    return int(answer["ok"]["exit"])
+    return int(supervisor.result(number)["exit"])

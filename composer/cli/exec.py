@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 from typing import Any
 
 from composer.api.client import Supervisor, failure
@@ -108,18 +109,8 @@ def on_terminal(supervisor: Supervisor, number: int, keys: str = "") -> int:
     if "error" in started:
         raise failure(started["error"])
     master = started["fds"]["tty"]
-    answer: dict[str, Any] = {}
-
-    def finished() -> bool:
-        supervisor.receive()
-        for frame in supervisor.frames:
-            if frame.get("id") == number and ("ok" in frame or "error" in frame):
-                answer.update(frame)
-        return bool(answer)
-
     with terminal.raw(), terminal.following_size(master):
-        terminal.relay(master, supervisor.sock.fileno(), finished, terminal.Keys(terminal.detach_keys(keys)))
+        ended = partial(supervisor.ended, number)
+        terminal.relay(master, supervisor.sock.fileno(), ended, terminal.Keys(terminal.detach_keys(keys)))
     os.close(master)
-    if "error" in answer:
-        raise failure(answer["error"])
-    return int(answer["ok"]["exit"])
+    return int(supervisor.result(number)["exit"])
