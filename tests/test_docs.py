@@ -19,6 +19,7 @@ import pytest
 from tests.host import Host
 
 DOCS = Path(__file__).parents[1] / "docs"
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 FENCE = re.compile(r"^```(\w+) (run|file=\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -61,6 +62,22 @@ def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
 
 def test_pages_with_examples_are_found() -> None:
     assert {"python.md", "testing.md"} <= {page.name for page in PAGES}
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of its headings."""
+    heads = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize(
+    "page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.stem
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    for name, anchor in LINK.findall(page.read_text()):
+        target = page.parent / name if name else page
+        assert target.exists(), name
+        assert not anchor or anchor in anchors(target), f"{name}#{anchor}"
 
 
 @pytest.mark.kernel

@@ -173,22 +173,27 @@ class Service:
     ) -> re.Match[str]:
         """Until a line matches (re.search), or so many of them, from its first line on. The last match.
 
+        What a container of the same name printed before it was replaced does not count.
+
         Raises LateError, or ComposerError when it ended without having printed such a line.
         """
         from composer.logs import Source, follow
 
-        wanted, found = re.compile(pattern), self.container
-        context = self.stack.context
-        source = Source(str(context.stack_paths.log(found.name)), b"")
+        wanted, context = re.compile(pattern), self.stack.context
+        self.stack.refresh()
+        row = container(context, self.name, self.index, running=False)
+        name, since = row["name"], row["created_at"]
+        source = Source(str(context.stack_paths.log(name)), b"")
         deadline = patience.until(timeout)
         with self.stack.supervisor() as supervisor, select.epoll() as stops:
             supervisor.receive()  # its greeting; what comes next is the end of the container
-            supervisor.send("wait", containers=[found.name])
+            supervisor.send("wait", containers=[name])
             stops.register(supervisor.sock, select.EPOLLIN)
             stop = patience.STOP.get()
             if stop >= 0:
                 stops.register(stop, select.EPOLLIN)
-            chunks = follow(context.stack_paths.logs, lambda: [source], stops.fileno(), deadline=deadline)
+            heard = context.stack_paths.logs, lambda: [source], stops.fileno()
+            chunks = follow(*heard, since_ns=since, deadline=deadline)
             for chunk in chunks:
                 for line in chunk.decode(errors="replace").splitlines():
                     match = wanted.search(line)
@@ -199,7 +204,7 @@ class Service:
         last = self.logs(tail=1).strip() or "nothing"
         missing = f"printed no line like {wanted.pattern!r}"
         if self.container.running:
-            raise LateError(f"{found.name} {missing} within {timeout} s; its last is: {last}")
+            raise LateError(f"{name} {missing} within {timeout} s; its last is: {last}")
         raise ComposerError(f"{self.container}, and {missing}; its last is: {last}")
 
     def copy_to(self, source: str | os.PathLike[str], path: str) -> None:

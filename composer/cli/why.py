@@ -229,7 +229,8 @@ def output(context: Context, row: ContainerRow | None, count: int, paint: Any) -
         return
     from composer.logs import Source, read
 
-    chunks = list(read([Source(str(context.stack_paths.log(row["name"])), b"  | ")], tail=count))
+    source = Source(str(context.stack_paths.log(row["name"])), b"  | ")
+    chunks = list(read([source], tail=count, since_ns=row["created_at"]))  # before: its predecessors'
     if any(chunks):
         print(paint(DIM, f"last lines of {row['name']}:"), flush=True)
         for chunk in chunks:

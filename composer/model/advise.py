@@ -49,6 +49,11 @@ def _service(service: Mapping[str, Any]) -> Iterator[Finding]:
     for key in ("hostname", "domainname"):
         if key in service and not _HOST_NAME.match(service[key]):
             yield (key,), f"`{service[key]}` cannot be a host name", "use letters, digits, - and ."
+    for index, mount in enumerate(service.get("volumes", ())):
+        target = mount.get("target", "/")
+        if not target.startswith("/"):
+            drive = "one letter before a colon is a drive of Windows" if target[1:2] == ":" else None
+            yield ("volumes", index), f"`{target}` is not absolute: it is mounted at /{target}", drive
 
 
 def _unpublished(config: Mapping[str, Any]) -> Iterator[Finding]:

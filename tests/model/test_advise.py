@@ -10,6 +10,7 @@ CASES = [
     ("services: {a: {image: x, restart: sometimes}}", "services.a.restart", "is not a restart policy"),
     ("services: {a: {image: x, hostname: 'a b'}}", "services.a.hostname", "cannot be a host name"),
     ("services: {a: {image: x, deploy: {mode: sideways}}}", "services.a.deploy.mode", "is not a mode"),
+    ("services: {a: {image: x, volumes: ['d:/d']}}", "services.a.volumes[0]", "is not absolute"),
     ("services: {a: {image: x, isolation: hyperv}}", "services.a.isolation", "has no effect"),
     (
         "services: {a: {image: x, ports: ['80:1']}, b: {image: x, ports: ['80:2']}}",

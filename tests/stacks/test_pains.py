@@ -82,14 +82,17 @@ def test_a_wait_that_is_over_is_a_failure(host: Host) -> None:
 def test_logs_survive_the_recreation(host: Host) -> None:
     text = """
         services:
-          web: {{image: host, init: true, command: [sh, -c, "echo version {version}; sleep 1000"]}}
+          web: {{image: host, init: true, command: [sh, -c, "echo version {version}; {then}"]}}
         """
-    stack = host.stack(text.format(version=1))
+    stack = host.stack(text.format(version=1, then="sleep 1000"))
     stack.ok("up", "-d")
-    stack.rewrite(text.format(version=2))
+    stack.rewrite(text.format(version=2, then="exit 3"))
     stack.ok("up", "-d")
     following = stack("logs", "--no-log-prefix", "--since", "1h")
     assert "version 1" in following.stdout
+    stack("wait", "web")
+    told = stack("why", "web").stdout
+    assert "version 2" in told and "version 1" not in told
 
 
 def test_start_honours_conditions(host: Host) -> None:
