@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
@@ -69,6 +70,12 @@ def main(argv: Sequence[str]) -> int:
         # The reader left (`| head`): nothing more to say, and Python must not complain while closing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"error: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 def run(argv: list[str]) -> int:

@@ -16,7 +16,12 @@ VERB = Verb(
     "Stop and remove containers and networks",
     (
         Flag("remove-orphans", "bool", "Also containers of services that are no longer in the file"),
-        Flag("rmi", "str", "Also images: local (those built here without a name of their own) or all"),
+        Flag(
+            "rmi",
+            "str",
+            "Also images; local are those built here without a name of their own",
+            choices=("local", "all", ""),
+        ),
         common.TIMEOUT,
         Flag("volumes", "bool", "Also named volumes of the file and anonymous volumes", "v"),
     ),

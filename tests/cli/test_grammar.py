@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
@@ -126,6 +128,7 @@ def test_every_verb_has_a_table_and_a_function(path: tuple[str, ...]) -> None:
         ("kill", ["-s", "9", "web"], {"signal": "9", "remove_orphans": False, "service": ["web"]}),
         ("kill", ["-s9"], {"signal": "9", "remove_orphans": False, "service": []}),
         ("pause", ["--", "--odd"], {"service": ["--odd"]}),
+        ("down", ["--rmi", "local"], {"rmi": "local"}),
         ("attach", ["--sig-proxy=false", "web"], {"sig_proxy": False}),
         ("attach", ["web"], {"sig_proxy": True, "detach_keys": "ctrl-p,ctrl-q"}),
     ],
@@ -133,6 +136,25 @@ def test_every_verb_has_a_table_and_a_function(path: tuple[str, ...]) -> None:
 def test_read(verb: str, argv: list[str], expected: dict[str, Any]) -> None:
     values = read(verb_of((verb,)), argv)
     assert {key: values[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("argv", [["--rmi", "some"], ["--rmi"]])
+def test_what_is_no_choice_is_left_to_the_screens(argv: list[str]) -> None:
+    with pytest.raises(Unsure):
+        read(verb_of(("down",)), argv)
+
+
+def test_a_full_disk_below_standard_output_is_told() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "composer", "version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: standard output cannot be written: No space left on device\n"
 
 
 def test_options_end_at_the_command_of_run_and_exec() -> None:
