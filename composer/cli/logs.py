@@ -14,7 +14,7 @@ from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
 from composer.cli.render.prefix import prefixes
-from composer.errors import ComposerError, NotFoundError, UsageError
+from composer.errors import ComposerError, UsageError
 from composer.logs import Source, read
 from composer.logs import follow as following
 from composer.record import ContainerRow
@@ -110,8 +110,8 @@ def chosen(
     rows = context.record["containers"]
     known = {row["service"] for row in rows}
     unknown = [name for name in services if name not in known]
-    if unknown and not set(unknown) <= set(context.project.services):
-        raise NotFoundError(f"no such service: {', '.join(unknown)}")
+    if unknown:
+        context.check_services(unknown)  # one of the files may have no container yet
     return [
         row
         for row in rows

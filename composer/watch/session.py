@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import threading
 import time
 from collections import Counter
@@ -196,7 +197,7 @@ class Session:
             output.seek(0)
             for line in output.read().decode(errors="replace").splitlines():
                 self.acts.tell(name, f"  {line}")
-            self.acts.tell(name, f"{' '.join(process['args'])}: {said}", wrong=bool(code))
+            self.acts.tell(name, f"{shlex.join(process['args'])}: {said}", wrong=bool(code))
 
 
 REBUILD: Final = {"goal": "up", "build": True, "force_recreate": True, "no_deps": True}

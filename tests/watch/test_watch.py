@@ -167,6 +167,7 @@ def test_restart_and_exec_follow(host: Host) -> None:
         assert stack.ok("logs", "--no-log-prefix", "web") == "new\n"
         (stack.folder / "run").write_text("ran\n")
         seen = lines.until(": done")
+        assert "sh -c '" in seen  # as a shell would take it
         assert [line.split("  ")[-1] for line in seen.splitlines() if "web-1    " in line] == [
             "nobody",
             "/etc",
