@@ -337,7 +337,7 @@ class Registry:
         return RegistryError(message + said, hint=hint, status=status, retry_after=wait)
 
     def _explained(self, error: Exception, host: str = "") -> RegistryError:
-        host, text = host or self.endpoint.host, str(error)
+        host, text = host or self.endpoint.host, re.sub(r"\[Errno -?\d+\] ", "", str(error))
         chain: list[BaseException] = [error]
         while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 10:
             chain.append(cause)

@@ -363,3 +363,13 @@ def test_a_name_that_nobody_knows(other: Store, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(registry, "uniform", lambda *_: 0)
     with pytest.raises(RegistryError, match=r"the name of the registry nowhere\.test cannot be resolved"):
         pull(other, "nowhere.test/a:1")
+
+
+def test_a_registry_that_nobody_runs(other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "uniform", lambda *_: 0)
+    with socket.socket() as held:  # bound, and never listening: the port is nobody else's
+        held.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(RegistryError) as caught:
+            pull(other, f"{host}/a:1")
+    assert caught.value.message == f"the connection to {host} failed: Connection refused"
