@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from functools import partial
 from signal import SIGKILL
 from typing import Any, Literal
@@ -148,7 +149,7 @@ class Ops:
             with os.fdopen(os.dup(request.fds["stack"]), "rb") as file:
                 data = file.read()
             try:
-                core.desire(data, request.text("digest"), request.fields.get("origin") or {})
+                core.desire(data, request.text("digest"), self.origin(request, options))
             except UsageError:
                 if GOALS[options.goal].target == "running":
                     raise
@@ -164,6 +165,12 @@ class Ops:
         if options.goal == "up":
             core.notices += core.volumes.drift(core.stack.volumes.values())
         return options
+
+    def origin(self, request: Request, options: Options) -> Mapping[str, Any]:
+        """Where the stack's files are. Who only ends something does not say so of a stack that is known."""
+        if GOALS[options.goal].target == "running" or not self.core.record["working_dir"]:
+            return request.fields.get("origin") or {}
+        return {key: self.core.record[key] for key in ("working_dir", "files", "name_given")}
 
     def check_ports(self, options: Options) -> None:
         """Raises ConflictError for a taken port before anything of the stack was touched."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 
@@ -199,3 +200,13 @@ def test_progress_goes_where_the_variable_says(host: Host) -> None:
     stack = host.stack("services: {web: {image: host, command: [sleep, '1000'], init: true}}")
     done = stack("up", "-d", env={"COMPOSE_STATUS_STDOUT": "1"})
     assert "Started" in done.stdout and "Started" not in done.stderr
+
+
+def test_who_ends_something_by_name_does_not_move_the_stack(host: Host) -> None:
+    """`down` by name in another stack's folder: what it does not know stays, and stays where it is from."""
+    stack = host.stack("services: {web: {image: host, command: [sleep, '1000']}}")
+    other = host.stack("services: {db: {image: host, command: [sleep, '1000']}}", name="other")
+    stack.ok("up", "-d")
+    other.ok("-p", stack.name, "down")
+    (row,) = json.loads(stack.ok("ls", "--format", "json"))
+    assert row["ConfigFiles"] == str(stack.folder / "compose.yaml")
