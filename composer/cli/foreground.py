@@ -172,8 +172,6 @@ class Foreground:
                 self.died[name] = event["time"]
                 self.exits[name] = (event["service"], code)
                 self.ends[name] = self.ends.get(name, 0) + 1
-                if code or not self.flags["abort_on_container_failure"]:
-                    self.first = self.first or (event["service"], code)
         if event["action"] == "die" and not self.stopping:
             self.say(f"{short(name, self.context.stack_name)} exited with code {code}")
         if event["action"] in ("die", "release") and not self.stopping:
@@ -181,19 +179,16 @@ class Foreground:
 
     def check(self) -> None:
         """End when nothing is left to wait for, or when a flag says so."""
-        flags = self.flags
-        aborts = flags["abort_on_container_exit"] or flags["exit_code_from"]
         with self.lock:
-            failed = any(code for _, code in self.exits.values())
-            aborted = (self.exits and aborts) or (failed and flags["abort_on_container_failure"])
-            if self.error or aborted:
+            over = self.aborts() or (self.applied and not self.waits())
+            if self.error or (over and not self.applied):
                 self.finish()
-            elif self.applied and not self.doubting and not self.waits():
+            elif over and not self.doubting:
                 self.doubting = True
                 threading.Thread(target=self.doubt, daemon=True).start()
 
     def doubt(self) -> None:
-        """Nothing runs. If others wish for something just now, the end is when nothing runs after that."""
+        """It seems to be over. If others wish for something just now, what is after that counts."""
         try:
             supervisor = Supervisor.connect(self.context.stack_paths)
             if supervisor is not None:
@@ -204,8 +199,19 @@ class Foreground:
         with self.lock:
             self.doubting = False
             self.revive()
-            if not self.waits():
+            if self.aborts() or not self.waits():
                 self.finish()
+
+    def aborts(self) -> bool:
+        """Whether a container has ended for good, and a flag wants all to end then; `first` is which."""
+        any_end = self.flags["abort_on_container_exit"] or self.flags["exit_code_from"]
+        if self.purposes or not (any_end or self.flags["abort_on_container_failure"]):
+            return False
+        gone = (
+            end for name, end in self.exits.items() if name not in self.running and not self.returns(name)
+        )
+        self.first = next((end for end in gone if any_end or end[1]), None)
+        return self.first is not None
 
     def waits(self) -> bool:
         return bool(self.running or self.restarting() or self.resting or self.purposes)
@@ -216,12 +222,12 @@ class Foreground:
 
     def restarting(self) -> bool:
         """Whether a container that has ended will come back by itself."""
-        data = self.context.project.stack_data["services"]
-        return any(
-            comes_back(data[service].get("restart", {}), code, self.ends[name])
-            for name, (service, code) in self.exits.items()
-            if service in data and name not in self.running
-        )
+        return any(self.returns(name) for name in self.exits.keys() - self.running)
+
+    def returns(self, name: str) -> bool:
+        service, code = self.exits[name]
+        data = self.context.project.stack_data["services"].get(service, {})
+        return comes_back(data.get("restart", {}), code, self.ends[name])
 
     def alive(self) -> list[ContainerRow]:
         rows = read_record(self.context.stack_paths)["containers"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.host import Host
@@ -43,3 +45,40 @@ def test_down_elsewhere_ends_it(host: Host) -> None:
     stack.ok("down", "-t", "0")
     attached.communicate(timeout=60)
     assert attached.returncode == 0
+
+
+@pytest.mark.parametrize("flag", ["--abort-on-container-exit", "--abort-on-container-failure"])
+def test_what_comes_back_aborts_nothing(host: Host, flag: str) -> None:
+    """Neither what another terminal restarts nor what its policy does; what is killed for good does."""
+    stack = host.stack("""
+        services:
+          web: {image: host, init: true, command: [sh, -c, "echo web; exec sleep 1000"]}
+          once:
+            image: host
+            init: true
+            restart: on-failure
+            command: [sh, -c, "echo once; test -e /tmp/seen && exec sleep 1000; touch /tmp/seen; exit 3"]
+    """)
+    attached = stack.start("up", flag, "-t", "0")
+    assert attached.stdout
+    lines = iter(attached.stdout.readline, "")
+    assert sum(line.startswith("once-1  | once") for line in _until(lines, "once", 2)) == 2
+    stack.ok("restart", "-t", "0", "web")
+    assert _until(lines, "web-1   | web", 1)
+    assert attached.poll() is None
+    stack.ok("kill", "web")
+    rest, told = attached.communicate(timeout=60)
+    assert "web-1 exited with code 137" in rest
+    assert "Aborting on container exit" in told
+    assert attached.returncode == 137
+
+
+def _until(lines: Iterator[str], text: str, count: int) -> list[str]:
+    """Lines up to the one with which `text` has come so often as a container's output."""
+    found = []
+    for line in lines:
+        found.append(line)
+        count -= text in line and "|" in line
+        if not count:
+            return found
+    raise AssertionError(found)
