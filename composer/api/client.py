@@ -148,6 +148,17 @@ class Supervisor:
         return self.result(self.send(verb, fds, **fields), heard)
 
 
+def settle(paths: StackPaths) -> None:
+    """Have the supervisor, if the stack has one, record everything that it knows by now."""
+    supervisor = Supervisor.connect(paths)
+    if supervisor is not None:
+        try:
+            with supervisor:
+                supervisor.call("settle")
+        except PeerLostError:
+            pass  # it has just ended, and the record has it all
+
+
 def start_keeper(paths: StackPaths) -> bool:
     """Start the stack's keeper (and so its supervisor) unless it lives; returns at once."""
     keep_private(paths.state.parent)

@@ -15,13 +15,13 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from composer.api import copy, isolate, wish
-from composer.api.client import Heard, Supervisor
+from composer.api.client import Heard, Supervisor, settle
 from composer.api.container import Container, Reached, container_of
 from composer.api.context import Context
 from composer.api.events import EventStream
 from composer.api.service import Service
 from composer.api.trials import Trials
-from composer.errors import ComposerError, PeerLostError, UsageError
+from composer.errors import ComposerError, UsageError
 from composer.model.stack import NOTHING
 from composer.record import ContainerRow, Record
 
@@ -133,13 +133,7 @@ class Stack(Trials):
 
     def refresh(self) -> Record:
         """The record, with everything that the supervisor knows by now."""
-        supervisor = Supervisor.connect(self.context.stack_paths)
-        if supervisor is not None:
-            try:
-                with supervisor:
-                    supervisor.call("settle")
-            except PeerLostError:
-                pass  # it has just ended, and the record has it all
+        settle(self.context.stack_paths)
         return self.context.again()
 
     # What is wanted.

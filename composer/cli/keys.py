@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from composer.api import context as api
+from composer.api.client import settle
 from composer.cli import wish
 from composer.cli.context import Context
 from composer.cli.render.bottom import Bottom
@@ -150,6 +151,7 @@ class Keys:
             self.act(doing, lambda: self.wish(goal))
 
     def runs(self, service: str) -> bool:
+        settle(self.context.stack_paths)  # what has spoken may not have been recorded yet
         rows = read_record(self.context.stack_paths)["containers"]
         return any(r["service"] == service and r["state"] in ("running", "paused") for r in rows)
 
