@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.host import Host
 
+ROOT = Path(__file__).parents[2]
 pytest_plugins = ["pytester"]
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(300)]
 
@@ -175,7 +177,7 @@ def test_nothing_is_left_when_pytest_is_killed(here: Host, project: pytest.Pytes
     name = re.search(r"STACK (\S+)", result.stdout.str())
     assert name is not None
     supervisor = subprocess.Popen(
-        [sys.executable, "-c", GONE, name[1]], env={**os.environ, **here.environment}, cwd="/work/main"
+        [sys.executable, "-c", GONE, name[1]], env={**os.environ, **here.environment}, cwd=ROOT
     )
     assert supervisor.wait(30) == 0
     assert left(here) == []
@@ -183,6 +185,7 @@ def test_nothing_is_left_when_pytest_is_killed(here: Host, project: pytest.Pytes
 
 GONE = """
 import sys
+from pathlib import Path
 from composer.api.client import Supervisor
 from composer.paths import Paths
 supervisor = Supervisor.connect(Paths.here().stack(sys.argv[1]))
