@@ -27,7 +27,7 @@ check: $(VENV)/installed ## formatting, lint and types
 
 test: $(VENV)/installed prerequisites check ## everything: checks, unit tests, kernel tests (root)
 	$(PY) -m pytest -q -m "not kernel" -n 2
-	$(PY) -m pytest -q -m kernel -n 3 --dist loadgroup --reruns 3 -rR
+	$(PY) -m pytest -q -m kernel -n 3 --dist loadgroup --reruns 3 -rRs
 
 unit: $(VENV)/installed ## the tests that need no root, in seconds
 	$(PY) -m pytest -q -m "not kernel" -n 2

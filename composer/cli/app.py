@@ -36,7 +36,7 @@ ROOT_FLAGS = (
     Flag("all-resources", "bool", "Keep networks, volumes, secrets and configs that no service uses"),
     Flag("dry-run", "bool", "Show what would be done, and do nothing"),
     Flag("offline", "bool", "Fetch nothing: no registry, and no network for builds"),
-    Flag("verbose", "bool", "Say more about what happens", hidden=True),
+    Flag("verbose", "bool", "Accepted for old scripts; nothing more is said", hidden=True),
     Flag("version", "bool", "Show the version", "v"),
 )
 
