@@ -29,6 +29,7 @@ VERB = Verb(
         Flag("builder", "str", "Accepted for old scripts; there is one builder"),
         Flag("check", "bool", "Say what is wrong with the Dockerfiles, and build nothing"),
         Flag("list-context", "bool", "List the files that a build can copy, after .dockerignore"),
+        Flag("locked", "bool", "Only from the images that the lock file says (see `lock`)"),
         Flag("memory", "str", "Limit of memory of each RUN", "m", metavar="SIZE"),
         Flag("no-cache", "bool", "Carry out every step, though it is known"),
         Flag("print", "bool", "Print what would be built, as JSON for `docker buildx bake`"),
@@ -72,6 +73,12 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
         return 0
     if flags["check"] or flags["list_context"]:
         return look(context, wanted, files=flags["list_context"])
+    if flags["locked"]:
+        from composer.cli.lock import hold_for_build
+
+        if flags["pull"]:
+            raise UsageError("--locked and --pull exclude each other")
+        hold_for_build(context, names, quiet=flags["quiet"])
     if context.dry_run:
         return wish.announce([f"Image {request.images[0]}" for request in wanted], "Building")
     if not wanted:

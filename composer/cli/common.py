@@ -10,3 +10,4 @@ INDEX = Flag("index", "int", "Which container of the service, if there are sever
 TIMEOUT = Flag(
     "timeout", "str", "How long to wait after the stop signal before killing", "t", metavar="SECONDS"
 )
+LOCKED = Flag("locked", "bool", "Only with the images that the lock file says (see `lock`)")

@@ -9,7 +9,7 @@ from composer.cli.context import Context
 from composer.cli.grammar import Verb
 
 NAMES = (
-    "build", "force-recreate", "no-build", "no-recreate", "pull", "quiet-build", "quiet-pull",
+    "build", "force-recreate", "locked", "no-build", "no-recreate", "pull", "quiet-build", "quiet-pull",
     "remove-orphans", "scale", "yes",
 )  # fmt: skip
 

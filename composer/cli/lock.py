@@ -1,12 +1,12 @@
-"""`composer lock`: the digest of every image of a stack in a file, for `up --locked` and `pull --locked`."""
+"""`composer lock`: the digest of every image of a stack in a file, for the commands that have `--locked`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from composer.cli import common, wish
 from composer.cli.context import Context
@@ -16,13 +16,17 @@ from composer.cli.services import selected
 from composer.errors import ComposerError, NotFoundError, RegistryError, UsageError
 from composer.images import lock
 from composer.images.builtin import NAMES
+from composer.images.config import platform as this_machine
 from composer.images.reference import Reference, parse
 from composer.images.store import SOURCE, Store
 from composer.model.stack import Service
 
+if TYPE_CHECKING:
+    from composer.build.request import Request
+
 VERB = Verb(
     "lock",
-    "Write the digests of all images to a file that `up --locked` holds to",
+    "Write the digests of all images to a file that `--locked` holds to",
     (
         Flag("check", "bool", "Write nothing; end with 1 when the file does not say what registries say"),
         Flag("print", "bool", "Print the digests, and write nothing"),
@@ -84,8 +88,40 @@ def lock_file(context: Context) -> Path:
     return lock.beside(files[0])
 
 
-def images(context: Context, names: list[str]) -> Iterator[tuple[str, str]]:
-    """The full names of all images that services use and their builds are made from, with a platform.
+def used(context: Context, service: Service) -> Iterator[str]:
+    """What a service is brought up with. Raises ComposerError for a Dockerfile that is wrong."""
+    yield from (mount.source for mount in service.volumes if mount.type == "image")
+    yield from (first.container.image for first in service.pre_start if first.container.image)
+    if service.build:
+        yield from built_from(context, service)
+    else:
+        yield service.image
+
+
+def built_from(context: Context, service: Service) -> Iterator[str]:
+    """What a service's image is made from. Raises ComposerError for a Dockerfile that is wrong."""
+    from composer.build.cache import Cache
+    from composer.build.site import Site
+
+    store = Store(context.paths)
+    for request in builds(context, [service.name]):
+        yield from Site(request, Cache(context.paths), store, context.environment).images()
+
+
+def builds(context: Context, names: list[str]) -> list[Request]:
+    """The builds of services, with those that they are made from."""
+    from composer.build.request import Options, requests
+
+    stack = context.project.stack
+    tags = {name: one.image or f"{stack.name}-{name}" for name, one in stack.services.items()}
+    return requests(stack, tags, names, Options(), context.environment)
+
+
+Use = Callable[[Context, Service], Iterable[str]]
+
+
+def images(context: Context, names: Iterable[str], use: Use = used) -> Iterator[tuple[str, str]]:
+    """The full names of all images that services use, with a platform.
 
     Not those that are built here, that need no registry, or that are held by a digest already.
     Raises ComposerError for a Dockerfile that is wrong.
@@ -95,42 +131,36 @@ def images(context: Context, names: list[str]) -> Iterator[tuple[str, str]]:
         parse(one.image or f"{context.project.name}-{name}") for name, one in services.items() if one.build
     }
     for name in names:
-        for image in used(context, services[name]):
+        for image in use(context, services[name]):
             reference = parse(image) if image not in NAMES else None
             if reference is not None and reference.digest is None and reference not in built:
                 yield str(reference), services[name].platform
 
 
-def used(context: Context, service: Service) -> Iterator[str]:
-    yield from (mount.source for mount in service.volumes if mount.type == "image")
-    yield from (first.container.image for first in service.pre_start if first.container.image)
-    if not service.build:
-        yield service.image
-        return
-    from composer.build.cache import Cache
-    from composer.build.request import Options, requests
-    from composer.build.site import Site
-
-    stack = context.project.stack
-    tags = {name: one.image or f"{stack.name}-{name}" for name, one in stack.services.items()}
-    store = Store(context.paths)
-    for request in requests(stack, tags, [service.name], Options(), context.environment):
-        yield from Site(request, Cache(context.paths), store, context.environment).images()
-
-
-def hold_for_up(context: Context, services: list[str], *, dependencies: bool) -> None:
-    """`hold` for what an `up` brings up. Raises UsageError for a build that asks for newer images."""
+def hold_for_up(context: Context, services: list[str], pull: str, *, dependencies: bool) -> None:
+    """`hold` for what is brought up. Raises UsageError for what asks for newer images."""
+    if pull in ("always", "build"):
+        raise UsageError(f"--locked and --pull {pull} exclude each other")
     chosen = selected(context.project.stack_data["services"], services, dependencies)
-    for name in chosen:
-        build = context.project.stack.services[name].build
-        if build and build.pull:
-            raise UsageError(
-                f"service {name}: `build.pull` asks for newer images, and --locked holds to old ones"
-            )
+    check_builds(context, chosen)
     hold(context, chosen, quiet=False)
 
 
-def hold(context: Context, services: list[str], *, quiet: bool) -> None:
+def hold_for_build(context: Context, services: list[str], *, quiet: bool) -> None:
+    """`hold` for what images of services are made from. Raises UsageError for a build that asks for newer."""
+    check_builds(context, services)
+    hold(context, services, quiet=quiet, use=built_from)
+
+
+def check_builds(context: Context, services: list[str]) -> None:
+    for one in builds(context, [name for name in services if context.project.stack.services[name].build]):
+        if one.pull:
+            raise UsageError(
+                f"service {one.name}: `build.pull` asks for newer images, and --locked holds to old ones"
+            )
+
+
+def hold(context: Context, services: list[str], *, quiet: bool, use: Use = used) -> None:
     """Have every image of the services here, under its name, as the lock file says. Nothing is asked when so.
 
     Raises NotFoundError for one that the file does not hold, Failed for one that its registry does not give.
@@ -140,11 +170,11 @@ def hold(context: Context, services: list[str], *, quiet: bool) -> None:
     if not path.exists():
         raise NotFoundError(f"there is no {path.name} to hold to", hint="`composer lock` writes it")
     jobs = {}
-    for name, platform in images(context, services):
+    for name, platform in images(context, services, use):
         if name not in held:
             raise NotFoundError(f"{path.name} does not hold {name}", hint="`composer lock` adds it")
-        reference = parse(name).replace(digest=held[name])
-        if not stands(store, name, reference):
+        reference, platform = parse(name).replace(digest=held[name]), platform or str(this_machine())
+        if not stands(store, name, reference, platform):
             work = partial(fetch, store, name, reference, platform)
             jobs[name] = Job(f"Image {parse(name).familiar}", "Pulling", "Pulled", work)
     if not jobs:
@@ -156,9 +186,9 @@ def hold(context: Context, services: list[str], *, quiet: bool) -> None:
     carry_out(context, list(jobs.values()), title="Pulling", quiet=quiet)
 
 
-def stands(store: Store, name: str, wanted: Reference) -> bool:
-    """Whether the image that has the name here is the wanted one."""
-    entry = store.entry(name)
+def stands(store: Store, name: str, wanted: Reference, platform: str) -> bool:
+    """Whether the image that has the name here is the wanted one, and for this machine or that platform."""
+    entry = store.entry(name, platform)
     source: Any = entry["annotations"].get(SOURCE) if entry else None
     return bool(source == f"{wanted.name}@{wanted.digest}")
 
@@ -166,11 +196,11 @@ def stands(store: Store, name: str, wanted: Reference) -> bool:
 async def fetch(store: Store, name: str, wanted: Reference, platform: str, report: Any) -> None:
     exact = str(wanted.replace(tag=None))
     try:
-        await store.pull(exact, platform=platform or None, progress=report)
+        await store.pull(exact, platform=platform, progress=report)
     except RegistryError as error:
         if error.status != 404:
             raise
         raise ComposerError(
             f"the registry does not have {wanted.digest} any more, which the lock file says"
         ) from error
-    store.tag(exact, name)
+    store.tag(exact, name, platform)

@@ -26,6 +26,7 @@ VERB = Verb(
         Flag("env-from-file", "list", "Set variables from a file (repeatable)", metavar="FILE"),
         Flag("interactive", "bool", "Pass standard input on", "i", default=True),
         Flag("label", "list", "Add a label (repeatable)", "l", metavar="KEY=VALUE"),
+        common.LOCKED,
         Flag("name", "str", "The container's name"),
         Flag("no-deps", "bool", "Do not start what the service depends on"),
         Flag("no-tty", "bool", "No terminal, also when this is one", "T"),
@@ -58,6 +59,11 @@ def run(context: Context, *, service: str, command: list[str], **flags: Any) -> 
     overrides = {"fields": overridden(context, service, command, flags), "name": flags["name"]}
     if context.dry_run:
         return wish.announce([f"Container {context.stack_name}-{service}-run"], "Starting")
+    if flags["locked"]:
+        from composer.cli.lock import hold_for_up
+
+        hold_for_up(context, [service], flags["pull"], dependencies=not flags["no_deps"])
+        flags["pull"] = "missing"
     if not flags["no_deps"]:
         start_dependencies(context, service, flags)
     with Supervisor.start(context.stack_paths) as supervisor:

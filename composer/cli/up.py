@@ -24,7 +24,7 @@ VERB = Verb(
         Flag("exit-code-from", "str", "End with the exit code of this service", metavar="SERVICE"),
         Flag("explain", "bool", "Say why each thing is done"),
         Flag("force-recreate", "bool", "Recreate containers though nothing changed"),
-        Flag("locked", "bool", "Only with the images that the lock file says (see `lock`)"),
+        common.LOCKED,
         Flag("menu", "bool", "Keys while attached to a terminal; COMPOSE_MENU=false, too", default=True),
         Flag("no-attach", "list", "Do not show the output of these services", metavar="SERVICE"),
         Flag("no-build", "bool", "Never build an image"),
@@ -76,7 +76,7 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
     if flags["locked"]:
         from composer.cli.lock import hold_for_up
 
-        hold_for_up(context, service, dependencies=not flags["no_deps"])
+        hold_for_up(context, service, flags["pull"], dependencies=not flags["no_deps"])
         flags["pull"] = "missing"
     if flags["yes"]:
         from composer.cli.renew import renew_volumes
@@ -132,8 +132,6 @@ def check_flags(flags: dict[str, Any], detached: bool) -> None:
     for one, other in pairs:
         if flags[one] and flags[other]:
             raise UsageError(f"--{one} and --{other} exclude each other".replace("_", "-"))
-    if flags["locked"] and flags["pull"] in ("always", "build"):
-        raise UsageError(f"--locked and --pull {flags['pull']} exclude each other")
     for name in (*ABORTS, "watch"):
         if flags[name] and detached:
             raise UsageError(f"--{name} and --detach exclude each other".replace("_", "-"))

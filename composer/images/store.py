@@ -61,12 +61,8 @@ class Store:
         """
         if reference in NAMES:
             return builtin(reference, self.paths)
-        entry = self.entry(reference)
-        if entry is None:
-            return None
-        if platform is not None and not _is_for(entry, platform):
-            return None
-        return self.image(entry)
+        entry = self.entry(reference, platform)
+        return None if entry is None else self.image(entry)
 
     def get(self, reference: str) -> Image:
         """`find`, or NotFoundError."""
@@ -77,9 +73,14 @@ class Store:
             )
         return image
 
-    def entry(self, reference: str) -> Entry | None:
-        """The index entry of a name, a digest or the beginning of an id."""
+    def entry(self, reference: str, platform: str | None = None) -> Entry | None:
+        """The index entry of a name, a digest or the beginning of an id; with `platform` only one for it.
+
+        The digest of an index is that of an image for each of several machines.
+        """
         entries = self.layout.entries()
+        if platform is not None:
+            entries = [entry for entry in entries if _is_for(entry, platform)]
         if found := _by_id(entries, reference):
             return found
         try:
@@ -173,14 +174,14 @@ class Store:
             entries[:] = [{**known, "annotations": notes} if known == entry else known for known in entries]
         return self.image({**entry, "annotations": notes})
 
-    def tag(self, source: str, target: str) -> None:
-        """Give an image one more name. Raises NotFoundError, ImageError."""
+    def tag(self, source: str, target: str, platform: str | None = None) -> None:
+        """Give an image (that for `platform`) one more name. Raises NotFoundError, ImageError."""
         name = parse(target)
         if name.digest is not None or target in NAMES:
             raise ImageError(
                 f"{target!r} cannot be given to an image", hint="a new name has a tag, no digest"
             )
-        entry = self.entry(source)
+        entry = self.entry(source, platform)
         if entry is None:
             raise NotFoundError(f"there is no image {source!r}")
         with self.layout.changing() as entries:

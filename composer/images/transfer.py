@@ -166,7 +166,7 @@ class _Pull:
 
     def _current(self, reference: Reference, platform: Platform) -> Image | None:
         """The image that is here, if the registry still means it by this tag."""
-        entry = self._store.entry(str(reference))
+        entry = self._store.entry(str(reference), str(platform))
         if entry is None or formats.platform_of(entry.get("platform", {})) != platform:
             return None
         wanted = reference.digest or self._registry.digest(reference.wanted)
