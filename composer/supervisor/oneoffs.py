@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -19,6 +20,9 @@ from composer.supervisor.world import Live
 
 if TYPE_CHECKING:
     from composer.supervisor.core import Core
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+"""Of a container: files and folders are called by it."""
 
 
 class Oneoffs:
@@ -100,6 +104,9 @@ class Oneoffs:
         changed = {**from_json(Service, {"name": service.name, **overrides["fields"]}).__dict__}
         mine = service.replace(**{name: changed[name] for name in overrides["fields"]})
         name = overrides.get("name") or f"{self.core.name}-{service.name}-run-{secrets.token_hex(6)}"
+        if not NAME.fullmatch(name):
+            hint = "use two or more letters, digits, . _ or -, the first a letter or digit"
+            raise ComposerError(f"a container cannot be named {name!r}", hint=hint)
         if name in self.core.world.containers:
             raise ComposerError(f"a container named {name} exists already")
         desired = self.core.loop.desired

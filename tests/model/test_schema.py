@@ -191,6 +191,12 @@ MISTAKES: list[tuple[dict[str, Any], str, str, str | None]] = [
         "needs `condition`",
         "for example `condition: service_started`",
     ),
+    (
+        {"container_name": "aa/../b"},
+        "container_name",
+        "must be two or more letters, digits, . _ or -, the first a letter or digit, not `aa/../b`",
+        None,
+    ),
     ({"networks": {"a b": None}}, "networks.a b", "`a b` cannot be a name", "use letters, digits, and . _ -"),
 ]
 

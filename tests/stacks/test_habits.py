@@ -189,6 +189,13 @@ def test_run_makes_a_volume_that_is_named_on_the_spot(host: Host) -> None:
     assert stack.ok("volume", "ls", "-q") == f"{volume}\n"
 
 
+@pytest.mark.parametrize("name", ["aa/../../../b", "my app", ".."])
+def test_a_container_of_run_has_no_name_that_leads_elsewhere(host: Host, name: str) -> None:
+    stack = host.stack("services: {a: {image: host}}")
+    ran = stack("run", "--rm", "-T", "--name", name, "a", "true")
+    assert (ran.returncode, f"a container cannot be named {name!r}" in ran.stderr) == (1, True)
+
+
 def test_ansi_always_reaches_complaints(host: Host) -> None:
     stack = host.stack("services: {web: {image: host, imge: x}}")
     assert "\x1b[" in stack("--ansi", "always", "config").stderr
