@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,9 +204,38 @@ def _deliver(store: Store, descriptor: Descriptor, place: CachePlace) -> None:
         publish(store, parse(place.reference), data, manifest)
         return
     target = Layout(Path(place.folder))
-    for blob in (*manifest["layers"], manifest["config"], descriptor):
-        with target.adding():
+    with target.adding():
+        for blob in (*manifest["layers"], manifest["config"], descriptor):
             copy_blob(store.layout, blob, target)
-    with target.changing() as entries:
-        others = [one for one in entries if one.get("annotations", {}).get(REF_NAME) != place.tag]
-        entries[:] = [*others, {**descriptor, "annotations": {REF_NAME: place.tag}}]
+        with target.changing() as entries:
+            others = [one for one in entries if one.get("annotations", {}).get(REF_NAME) != place.tag]
+            entries[:] = [*others, {**descriptor, "annotations": {REF_NAME: place.tag}}]
+    _sweep(target)
+
+
+def _sweep(layout: Layout) -> None:
+    """Remove what no tag of a folder leads to any more, or nothing when somebody else's documents are there.
+
+    Nor anything while another build writes to it: the next one will.
+    """
+    with layout.sweeping(wait=False) as held, suppress(ImageError):
+        wanted = _leads_to(layout) if held else set(layout.digests())
+        for digest in set(layout.digests()) - wanted:
+            layout.delete(digest)
+
+
+def _leads_to(layout: Layout) -> set[str]:
+    """The digests of all that the index of a layout leads to. Raises ImageError for what is no image."""
+    found: set[str] = set()
+    open_ = [str(entry["digest"]) for entry in layout.entries()]
+    while open_:
+        digest = open_.pop()
+        if digest in found:
+            continue
+        found.add(digest)
+        document: Any = formats.parse_document(layout.read(digest))
+        open_ += [one["digest"] for one in document.get("manifests", ())]
+        found.update(one["digest"] for one in document.get("layers", ()))
+        if "config" in document:
+            found.add(document["config"]["digest"])
+    return found

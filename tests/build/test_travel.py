@@ -10,6 +10,8 @@ import anyio
 import pytest
 
 from composer.build.request import CachePlace
+from composer.images.layout import Layout
+from composer.images.store import REF_NAME
 from tests.build.conftest import BASE, Built, Yard
 from tests.images.conftest import Server, serve
 
@@ -60,6 +62,35 @@ def test_the_least_is_what_the_image_holds(yard: Yard, far: Yard, tmp_path: Path
     again = far.build(DOCKERFILE, cache_from=(place,))
     assert again.said == ["said"], "the stage before has to be built, the steps of the image have not"
     assert again.read("/two") == "1\n"
+
+
+def test_a_folder_keeps_what_its_tags_lead_to(yard: Yard, far: Yard, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    place, other = CachePlace(folder=str(folder)), CachePlace(folder=str(folder), tag="other")
+
+    def size() -> int:
+        return sum(path.stat().st_size for path in folder.rglob("blobs/*/*"))
+
+    yard.build(f"FROM {BASE}\nRUN echo kept >/kept", cache_to=(other,))
+    kept = size()
+    for number in range(3):
+        grows = f"FROM {BASE}\nRUN echo {number} >/x; cat /dev/urandom | head -c 100000 >/random"
+        yard.build(grows, cache_to=(place,))
+        assert size() - kept < 150_000
+    again = far.build(grows, cache_from=(place, other))
+    assert again.done == [] and warned(again) == []
+    again = far.build(f"FROM {BASE}\nRUN echo kept >/kept", cache_from=(other,))
+    assert again.done == [] and warned(again) == []
+
+
+def test_a_folder_with_documents_of_others_loses_nothing(yard: Yard, tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "cache")
+    theirs = layout.write(b'{"schemaVersion": 2, "theirs": {}}', "application/x")
+    with layout.changing() as entries:
+        entries.append({**theirs, "annotations": {REF_NAME: "theirs"}})
+    loose = layout.write(b"theirs, too", "application/x")
+    yard.build(f"FROM {BASE}\nRUN true", cache_to=(CachePlace(folder=str(layout.root)),))
+    assert layout.has(theirs["digest"]) and layout.has(loose["digest"])
 
 
 @pytest.mark.parametrize("inline", [False, True])
