@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from composer.cli.context import Context
     from composer.cli.grammar import Verb
 
+DRY_RUN = Flag("dry-run", "bool", "Show what would be done, and do nothing; also after the command")
 ROOT_FLAGS = (
     Flag("file", "list", "Stack file (repeatable; - reads standard input)", "f", metavar="FILE"),
     Flag("project-name", "str", "Name of the stack", "p", metavar="NAME"),
@@ -34,7 +35,7 @@ ROOT_FLAGS = (
     Flag("ansi", "str", "When to use colours", default="auto", choices=("never", "always", "auto")),
     Flag("compatibility", "bool", "Accepted for old scripts; names are as in current versions"),
     Flag("all-resources", "bool", "Keep networks, volumes, secrets and configs that no service uses"),
-    Flag("dry-run", "bool", "Show what would be done, and do nothing"),
+    DRY_RUN,
     Flag("offline", "bool", "Fetch nothing: no registry, and no network for builds"),
     Flag("verbose", "bool", "Accepted for old scripts; nothing more is said", hidden=True),
     Flag("version", "bool", "Show the version", "v"),
@@ -100,14 +101,16 @@ def find_verb(rest: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
 
 
 def table(entry: Entry) -> Verb:
-    """What a verb's command line looks like."""
+    """What a verb's command line looks like. As in Docker Compose `--dry-run` may stand here, too."""
     module = import_module(entry.module)
     verb: Verb = module.VERBS[entry.part] if entry.part else module.VERB
-    return verb
+    return verb.replace(flags=(*verb.flags, DRY_RUN.replace(hidden=True)))
 
 
 def invoke(path: tuple[str, ...], options: dict[str, Any], values: dict[str, Any]) -> int:
     entry = VERBS[path]
+    if values.pop(DRY_RUN.key):
+        options = {**options, DRY_RUN.key: True}
     if options.get("ansi", "auto") != "auto":  # errors are told where nobody knows the command line any more
         os.environ[VARIABLES["ansi"]] = options["ansi"]
     run = getattr(import_module(entry.module), f"run_{entry.part.replace('-', '_')}" if entry.part else "run")

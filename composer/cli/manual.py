@@ -29,9 +29,10 @@ def reference() -> str:
 
 
 def command(path: tuple[str, ...], verb: Verb, summary: str) -> Iterator[str]:
-    line = " ".join(["composer", *path, *(["[FLAGS]"] if verb.flags else []), *map(word, verb.positionals)])
+    told = any(not flag.hidden for flag in verb.flags)
+    line = " ".join(["composer", *path, *(["[FLAGS]"] if told else []), *map(word, verb.positionals)])
     yield f"\n### {' '.join(path)}\n\n{summary}.\n\n    {line}\n"
-    if verb.flags:
+    if told:
         yield "\n"
         yield from flags(verb.flags)
     if verb.examples:

@@ -5,8 +5,10 @@ One table: a field of `model.stack.Service` that is not named in it forces a new
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
+
+from composer.model.stack import Service
 
 Consequence = Literal["nothing", "live", "recreate"]
 
@@ -58,11 +60,29 @@ def differences(recorded: Mapping[str, str], wanted: Mapping[str, str]) -> dict[
     return found
 
 
-def sentence(fields: list[str], image: tuple[str, str]) -> str:
-    """Why, in words. `image` is (reference before, reference now): the one field whose values are short."""
-    words = [
-        f"image {image[0]} → {image[1]}" if field == "image" and all(image) else field for field in fields
-    ]
-    if words == fields:
-        return f"{', '.join(words)} changed"
-    return ", ".join(words)
+def sentence(
+    fields: Iterable[str], before: Service | None, after: Service, image: tuple[str, str] = ("", "")
+) -> str:
+    """Why, in words: each field, or each entry of it where it is known what the container was made from.
+
+    `image`: reference before, reference now.
+    """
+    words: list[str] = []
+    bare = True
+    for field in fields:
+        if field == "image" and all(image):
+            words.append(f"image {image[0]} → {image[1]}")
+            bare = False
+            continue
+        told = _details(field, before, after)
+        words += told or [field]
+        bare = bare and not told
+    return f"{', '.join(words)}{' changed' if bare else ''}"
+
+
+def _details(field: str, before: Service | None, after: Service) -> list[str]:
+    if before is None or not hasattr(after, field):
+        return []
+    from composer.plan.details import details  # only when something changed
+
+    return details(field, before, after)

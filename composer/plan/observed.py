@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from composer.model.stack import NOTHING, RestartPolicy
+from composer.model.stack import NOTHING, RestartPolicy, Service
 from composer.plan.health import Health
 from composer.value import Value
 
@@ -139,5 +139,7 @@ class Observed(Value):
     """By name on the host."""
     images: Mapping[str, ImageState] = NOTHING
     """By reference."""
+    made: Mapping[str, Service] = NOTHING
+    """By name of a container: what it was made from, as far as that is known. Only for words."""
     failures: Mapping[Subject, str] = NO_FAILURES
     """What went wrong while carrying out the present options; new options begin with none."""

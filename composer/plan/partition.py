@@ -210,7 +210,8 @@ class _Sorter:
         image = self.desired.image(service)
         differing = changes.differences(container.digests, self.desired.digests[service.name])
         if "recreate" in differing:
-            return changes.sentence(differing["recreate"], (container.image, image)), ()
+            made = self.observed.made.get(container.name)
+            return changes.sentence(differing["recreate"], made, service, (container.image, image)), ()
         known = self.observed.images.get(image)
         if known and container.image_id and known.id != container.image_id:
             return f"image {image} is a newer one", ()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from composer.model.stack import Service
 from composer.model.units import duration_text
-from composer.plan import prepare, restart
+from composer.plan import changes, prepare, restart
 from composer.plan.actions import (
     Action,
     AwaitConnection,
@@ -269,7 +269,8 @@ class _Planner:
         if not instance.live:
             return True
         service = self.desired.stack.services[instance.slot.service]
-        about = _about(instance, container, f"{', '.join(instance.live)} changed")
+        because = changes.sentence(instance.live, self.observed.made.get(instance.name), service)
+        about = _about(instance, container, because)
         digests = self.desired.digests[service.name]
         self._do(UpdateContainer(*about, fields=instance.live, digests=digests, restart=service.restart))
         return False

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from composer.bundle import process
-from composer.disk import read_json, write_json
 from composer.errors import ComposerError, NotFoundError, RuntimeStepError
-from composer.model.digest import from_json, to_json
 from composer.model.stack import Service
 from composer.network.options import without_effect
 from composer.plan import actions as act
@@ -77,7 +75,7 @@ class Containers:
         self.describe(live, service)
         if before is not None and live.anonymous:
             self.tell_hidden(live, before.get("image", ""))
-        self.keep(live, service)
+        self.core.world.made.keep(live, service)
         if service.network_mode in ("bridge", "default"):
             self.core.net.ensure(plain_network(self.core.name), "")
         for key, attachment in service.networks.items():
@@ -109,7 +107,7 @@ class Containers:
         live = self.core.live(action.name)
         live.change(digests=action.digests, restart=action.restart)
         service = self.core.service(action.slot.service)
-        self.keep(live, service)
+        self.core.world.made.keep(live, service)
         live.grace = process.stop_grace(service)
         if "resources" in action.fields and live.plan.alive:
             from composer.bundle.inputs import Place
@@ -226,22 +224,10 @@ class Containers:
         self.sweep(live)
         live.change(exit_code=code)
 
-    def keep(self, live: Live, service: Service) -> None:
-        """From now on this is what it is made from, whatever becomes of the files of the stack."""
-        live.service = service
-        folder = self.core.here.container_state(live.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "service.json", to_json(service), mode=0o600, durable=False)
-
     def service_of(self, live: Live) -> Service:
         """What it was made from. Raises NotFoundError when that is lost and no longer desired."""
-        if live.service is None:
-            try:
-                kept = read_json(self.core.here.container_state(live.name) / "service.json")
-            except ValueError:  # a power cut
-                kept = None
-            live.service = from_json(Service, kept) if kept else self.core.service(live.plan.slot.service)
-        return live.service
+        made = live.service or self.core.world.made.get(live.name)
+        return made or self.core.service(live.plan.slot.service)
 
     def known(self, live: Live) -> Service | None:
         """As `service_of`; None when nothing says any more what it was made from."""

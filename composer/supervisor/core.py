@@ -58,7 +58,7 @@ class Core:
     def __init__(self, paths: Paths, name: str, tasks: TaskGroup, userns: Userns) -> None:
         self.paths, self.name, self.tasks, self.userns = paths, name, tasks, userns
         self.here: StackPaths = paths.stack(name)
-        self.world = World()
+        self.world = World(self.here.container_state)
         self.events = Events(self.here.events)
         self.keeper = KeeperLink(connect(self.here.run, "keeper.sock"), self.heard)
         self.net = Net(paths, name, self.world, self.notice, self.keeper)

@@ -36,7 +36,7 @@ def told(actions: list[Action]) -> list[Prediction]:
 
 def observed(paths: Paths, stack: Stack, record: Record) -> Observed:
     """What is, by the record and the disk."""
-    world = World()
+    world = World(paths.stack(stack.name).container_state)
     for row in record["containers"]:
         live = live_of(row)
         world.containers[live.name] = live

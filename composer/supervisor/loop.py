@@ -33,7 +33,8 @@ EMPTY = Stack("", {})
 class Operation:
     """One wish on its way; `finished` is set once nothing is left to do.
 
-    `report` hears of every action, `tell` of what else its person wants to see: ready frames.
+    `report` hears of every action, `tell` of what else its person wants to see: ready frames; `look` of what
+    stands in the way, at every look.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class Operation:
         options: Options,
         report: Callable[[Action, str, str], None],
         tell: Callable[[dict[str, Any]], None],
+        look: Callable[[tuple[Blocked, ...]], None],
     ) -> None:
         self.options = options
         self.report = report
         self.tell = tell
+        self.look = look
         self.finished = anyio.Event()
         self.blocked: tuple[Blocked, ...] = ()
         self.superseded = ""
@@ -140,6 +143,8 @@ class Loop:
         now = time.time_ns()
         result = step(self.desired, self.world.observed(), options, now)
         self.blocked = result.blocked
+        if operation is not None:
+            operation.look(result.blocked)
         if operation is None or not operation.superseded:
             self._begin(tasks, result, operation)
         again = await self.settle(now=not self.busy)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from signal import SIGKILL
-from typing import Any, Literal
+from typing import Any
 
 import anyio
 
@@ -20,6 +20,7 @@ from composer.plan.actions import Action, StopContainer
 from composer.plan.options import GOALS, Options
 from composer.plan.partition import select
 from composer.plan.predict import simulate
+from composer.plan.step import Blocked
 from composer.supervisor import switch
 from composer.supervisor.api import Handler, Request
 from composer.supervisor.channel import close_all
@@ -29,10 +30,9 @@ from composer.supervisor.faults import NOT_STARTED
 from composer.supervisor.forecast import told
 from composer.supervisor.groups import limit, stack_group
 from composer.supervisor.loop import Operation
+from composer.supervisor.ready import Awaited, readiness, state, why_not
 from composer.supervisor.words import LASTING, progress
 from composer.supervisor.world import Live
-
-Readiness = Literal["ready", "failed", "pending"]
 
 
 class Ops:
@@ -85,7 +85,13 @@ class Ops:
             frames.append(frame)
             arrived.set()
 
-        operation = Operation(options, report, tell)
+        awaited = Awaited(core)
+
+        def look(blocked: Sequence[Blocked]) -> None:
+            for frame in awaited.frames(blocked):
+                tell(frame)
+
+        operation = Operation(options, report, tell, look)
         core.images.report = tell
         core.loop.submit(operation)
         failures: list[list[str]] = []
@@ -210,7 +216,7 @@ class Ops:
                 ]
                 states = {live.name: readiness(live) for live in lives}
                 for live in lives:
-                    await request.send(progress=waiting(live, states[live.name]))
+                    await request.send(progress=state(live, states[live.name]))
                 if "failed" in states.values():
                     return [[x.name, why_not(x)] for x in lives if states[x.name] == "failed"]
                 if all(state == "ready" for state in states.values()):
@@ -435,36 +441,3 @@ class Ops:
             raise ComposerError("the stack still runs")
         self.core.tasks.start_soon(self.core.leave)
         return {}
-
-
-def readiness(live: Live) -> Readiness:
-    """Whether what `--wait` waits for has come. A one-shot that ended with 0 has done its work."""
-    plan = live.plan
-    if plan.alive:
-        if plan.health is None or plan.health.status == "healthy":
-            return "ready"
-        return "failed" if plan.health.status == "unhealthy" else "pending"
-    if plan.waiting:
-        return "ready"
-    if plan.state == "exited" and plan.restart.condition in ("no", "on-failure") and plan.exit_code == 0:
-        return "ready"
-    if plan.restart.condition in ("always", "unless-stopped") and not plan.stopped:
-        return "pending"
-    return "failed" if plan.state in ("exited", "dead") else "pending"
-
-
-def waiting(live: Live, state: Readiness) -> dict[str, Any]:
-    healthy = live.plan.health is not None and live.plan.alive
-    words = {"pending": "Waiting", "failed": "Error", "ready": "Healthy" if healthy else "Started"}
-    if state == "ready" and not live.plan.alive:
-        words["ready"] = "Waiting for a connection" if live.plan.waiting else "Exited"
-    mark = {"pending": "working", "failed": "error", "ready": "done"}[state]
-    return {"id": f"Container {live.name}", "text": words[state], "state": mark}
-
-
-def why_not(live: Live) -> str:
-    plan = live.plan
-    if plan.alive and plan.health is not None:
-        last = plan.health.results[-1].output.strip() if plan.health.results else ""
-        return "is unhealthy" + (f": {last.splitlines()[-1]}" if last else "")
-    return f"exited ({plan.exit_code})" + (f": {live.reason}" if live.reason else "")

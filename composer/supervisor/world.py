@@ -6,6 +6,8 @@ loop's own task changes it, so nothing is locked.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from composer.model.stack import FrozenMap, RestartPolicy, Service
@@ -13,6 +15,7 @@ from composer.plan.health import Health, Result
 from composer.plan.observed import Container, ImageState, NetworkState, Observed, Slot, Subject, VolumeState
 from composer.plan.restart import next_restart
 from composer.record import ContainerRow, NetworkRow, PortRow
+from composer.supervisor.made import Made
 
 if TYPE_CHECKING:
     from composer.logs.forward import Forwarder
@@ -73,8 +76,10 @@ class Live:
 class World:
     """Containers by name; networks and volumes by host name; images by reference; failures by subject."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Callable[[str], Path]) -> None:
+        """`folder`: where the state of a container is, by its name."""
         self.containers: dict[str, Live] = {}
+        self.made = Made(self.containers, folder)
         self.networks: dict[str, NetworkState] = {}
         self.volumes: dict[str, VolumeState] = {}
         self.images: dict[str, ImageState] = {}
@@ -87,6 +92,7 @@ class World:
             networks=FrozenMap(self.networks),
             volumes=FrozenMap(self.volumes),
             images=FrozenMap(self.images),
+            made=self.made,
             failures=FrozenMap(self.failures),  # type: ignore[arg-type]
         )
 

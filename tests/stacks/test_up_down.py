@@ -253,7 +253,11 @@ def test_dry_run_does_nothing(host: Host) -> None:
     assert f"Container {stack.name}-web-1  Starting" in done.stderr
     assert stack.ps() == {}
     stack.ok("up", "-d")
-    stack.ok("--dry-run", "down")
+    stack.ok("down", "--dry-run")
+    stack.rewrite(SLEEPER.replace("init: true", "labels: {a.b: new}\n        init: true"))
+    for words in (("plan",), ("--dry-run", "up", "-d")):
+        planned = stack(*words)
+        assert 'Stopping: recreate: labels.a.b "new" added' in planned.stdout + planned.stderr
     refused = stack("--dry-run", "kill")
     assert (refused.returncode, "has no dry run, and was not done" in refused.stderr) == (2, True)
     assert [row["State"] for row in stack.ps().values()] == ["running"]
