@@ -1,18 +1,27 @@
 """The OCI runtime-spec 1.2 `config.json` as types. A leaf: names of a format that others define.
 
+The runtime holds what it is given to these types (`runtime.shape`), bounds of numbers and required fields
+included. What only control groups read is open here, and checked there.
 https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md and config-linux.md
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, Required, TypedDict
+
+# Of users and groups. The largest 32-bit number is no id: for the kernel it means "leave it as it is".
+Id = Annotated[int, range(2**32 - 1)]
+Seconds = Annotated[int, range(1, 2**31)]
+# Of texts: a pattern they must match, and its name. An empty path is "not set".
+Absolute = Annotated[str, ("/|$", "an absolute path")]
+Variable = Annotated[str, ("[^=\0]+=[^\0]*$", "NAME=value")]
 
 
 class User(TypedDict, total=False):
-    uid: int
-    gid: int
-    umask: int
-    additionalGids: list[int]
+    uid: Id
+    gid: Id
+    umask: Annotated[int, range(0o1000)]
+    additionalGids: list[Id]
 
 
 class Capabilities(TypedDict, total=False):
@@ -25,13 +34,27 @@ class Capabilities(TypedDict, total=False):
 
 class Rlimit(TypedDict):
     type: str
-    soft: int
-    hard: int
+    soft: Annotated[int, range(2**64)]
+    hard: Annotated[int, range(2**64)]
 
 
 class ConsoleSize(TypedDict):
-    height: int
-    width: int
+    height: Annotated[int, range(2**16)]
+    width: Annotated[int, range(2**16)]
+
+
+class Scheduler(TypedDict, total=False):
+    policy: Required[str]
+    nice: int
+    priority: int
+    flags: list[str]
+    runtime: Annotated[int, range(2**64)]
+    deadline: Annotated[int, range(2**64)]
+    period: Annotated[int, range(2**64)]
+
+
+# "class" is a word of the language.
+IOPriority = TypedDict("IOPriority", {"class": Required[str], "priority": int}, total=False)
 
 
 class Process(TypedDict, total=False):
@@ -39,26 +62,26 @@ class Process(TypedDict, total=False):
     consoleSize: ConsoleSize
     user: User
     args: list[str]
-    env: list[str]
-    cwd: str
+    env: list[Variable]
+    cwd: Absolute
     capabilities: Capabilities
     rlimits: list[Rlimit]
     noNewPrivileges: bool
-    oomScoreAdj: int
+    oomScoreAdj: Annotated[int, range(-1000, 1001)]
     apparmorProfile: str
     selinuxLabel: str
-    scheduler: dict[str, Any]
-    ioPriority: dict[str, Any]
+    scheduler: Scheduler
+    ioPriority: IOPriority
 
 
 class IDMapping(TypedDict):
-    containerID: int
-    hostID: int
-    size: int
+    containerID: Id
+    hostID: Id
+    size: Annotated[int, range(1, 2**32)]
 
 
 class Mount(TypedDict, total=False):
-    destination: str
+    destination: Required[Absolute]
     type: str
     source: str
     options: list[str]
@@ -67,27 +90,27 @@ class Mount(TypedDict, total=False):
 
 
 class Root(TypedDict, total=False):
-    path: str
+    path: Required[str]
     readonly: bool
 
 
 class Namespace(TypedDict, total=False):
-    type: Literal["pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"]
-    path: str
+    type: Required[Literal["pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"]]
+    path: Absolute
 
 
 class Device(TypedDict, total=False):
-    type: str
-    path: str
-    major: int
-    minor: int
-    fileMode: int
-    uid: int
-    gid: int
+    type: Required[Literal["c", "b", "u", "p"]]
+    path: Required[Absolute]
+    major: Annotated[int, range(2**32)]
+    minor: Annotated[int, range(2**32)]
+    fileMode: Annotated[int, range(2**32)]
+    uid: Id
+    gid: Id
 
 
 class DeviceRule(TypedDict, total=False):
-    allow: bool
+    allow: Required[bool]
     type: str
     major: int
     minor: int
@@ -102,41 +125,85 @@ class Resources(TypedDict, total=False):
     blockIO: dict[str, Any]
     hugepageLimits: list[dict[str, Any]]
     network: dict[str, Any]
+    rdma: dict[str, Any]
     unified: dict[str, str]
+
+
+class SeccompArg(TypedDict, total=False):
+    index: Required[int]
+    value: Required[int]
+    valueTwo: int
+    op: Required[str]
+
+
+class Syscall(TypedDict, total=False):
+    names: Required[list[str]]
+    action: Required[str]
+    errnoRet: int
+    args: list[SeccompArg]
+
+
+class Seccomp(TypedDict, total=False):
+    defaultAction: Required[str]
+    defaultErrnoRet: int
+    architectures: list[str]
+    flags: list[str]
+    listenerPath: str
+    listenerMetadata: str
+    syscalls: list[Syscall]
+
+
+class TimeOffset(TypedDict, total=False):
+    secs: int
+    nanosecs: Annotated[int, range(10**9)]
+
+
+class Personality(TypedDict, total=False):
+    domain: Required[Literal["LINUX", "LINUX32"]]
+    flags: list[str]
 
 
 class Linux(TypedDict, total=False):
     namespaces: list[Namespace]
     uidMappings: list[IDMapping]
     gidMappings: list[IDMapping]
-    timeOffsets: dict[str, dict[str, int]]
+    timeOffsets: dict[str, TimeOffset]
     devices: list[Device]
     cgroupsPath: str
     resources: Resources
     sysctl: dict[str, str]
-    seccomp: dict[str, Any]
+    seccomp: Seccomp
     rootfsPropagation: str
-    maskedPaths: list[str]
-    readonlyPaths: list[str]
+    maskedPaths: list[Absolute]
+    readonlyPaths: list[Absolute]
     mountLabel: str
     intelRdt: dict[str, Any]
-    personality: dict[str, Any]
+    personality: Personality
 
 
 class Hook(TypedDict, total=False):
-    path: str
+    path: Required[Absolute]
     args: list[str]
-    env: list[str]
-    timeout: int
+    env: list[Variable]
+    timeout: Seconds
+
+
+class Hooks(TypedDict, total=False):
+    prestart: list[Hook]
+    createRuntime: list[Hook]
+    createContainer: list[Hook]
+    startContainer: list[Hook]
+    poststart: list[Hook]
+    poststop: list[Hook]
 
 
 class Spec(TypedDict, total=False):
-    ociVersion: str
+    ociVersion: Required[str]
     process: Process
-    root: Root
+    root: Required[Root]
     hostname: str
     domainname: str
     mounts: list[Mount]
-    hooks: dict[str, list[Hook]]
+    hooks: Hooks
     annotations: dict[str, str]
     linux: Linux

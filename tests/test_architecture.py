@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "bundle": {"model", "runtime"},
     "record": {"model", "plan"},
     "logs": set(),
-    "runtime": set(),
+    "runtime": {"oci"},
     "keeper": {"runtime"},
     "network": {"model"},
     "images": {"model"},

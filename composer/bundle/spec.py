@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from composer import oci
 from composer.bundle import limits, mounts, namespaces, process, security
 from composer.bundle.inputs import IDS, HostFacts, Image, Place
@@ -70,7 +72,7 @@ def _linux(
         found["maskedPaths"] = list(security.MASKED)
         found["readonlyPaths"] = list(security.READ_ONLY)
     if place.seccomp is not None and not service.privileged:
-        found["seccomp"] = dict(place.seccomp)
+        found["seccomp"] = cast(oci.Seccomp, place.seccomp)
     return found
 
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+
 _FORKING = {"create", "run", "exec"}
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _AGAIN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from composer.runtime.cli import main; main()"
@@ -18,29 +22,48 @@ def main() -> None:
     """Entry point: one verb, one exit code; errors are one line on stderr and in the engine's log."""
     if not _FORKING.isdisjoint(sys.argv):
         _restart_protected()
+    from composer.runtime.options import UsageError, logging, parser
+
+    try:
+        code = _do(parser(sys.argv).parse_args())
+    except UsageError as error:
+        _complain(*logging(sys.argv[1:]), error)
+        code = 2
+    os._exit(code)
+
+
+def _do(args: Namespace) -> int:
     from importlib import import_module
 
     from composer.runtime.errors import StepError
-    from composer.runtime.options import parser
     from composer.runtime.state import Store
 
-    args = parser(sys.argv).parse_args()
     args.store = Store(args.root)
     module, _, name = args.function.partition(".")
     try:
-        code = getattr(import_module(f"composer.runtime.{module}"), name)(args)
+        code: int = getattr(import_module(f"composer.runtime.{module}"), name)(args)
         sys.stdout.flush()
-    except (StepError, OSError, ValueError) as error:
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if args.debug:
+            sys.excepthook(type(error), error, error.__traceback__)
         _complain(args.log, args.log_format, StepError.of(args.verb, error))
-        code = 1
-    os._exit(code)
+        return 1
+    return code
 
 
 def _restart_protected() -> None:
     from composer.runtime import protect
 
     if not protect.protected():
-        program = protect.interpreter()
+        try:
+            program = protect.interpreter()
+        except PermissionError:
+            from composer.runtime.options import logging
+
+            _complain(*logging(sys.argv[1:]), PermissionError("this runtime needs root"))
+            os._exit(1)
         command = [sys.executable, "-I", "-S", "-c", _AGAIN, _ROOT, *sys.argv[1:]]
         os.execve(program, command, os.environ)
 
@@ -55,8 +78,11 @@ def _complain(log: str | None, log_format: str, error: Exception) -> None:
         line = f'time="{now}" level=error msg={json.dumps(str(error))}'
         if log_format == "json":
             line = json.dumps({"level": "error", "msg": str(error), "time": now})
-        with open(log, "a") as file:
-            file.write(line + "\n")
+        try:
+            with open(log, "a") as file:
+                file.write(line + "\n")
+        except OSError as unwritable:
+            print(f"composer-runtime: --log {log}: {unwritable.strerror}", file=sys.stderr)
 
 
 if __name__ == "__main__":

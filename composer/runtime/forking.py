@@ -15,11 +15,13 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
-from composer.runtime import remarks
+from composer import oci
+from composer.runtime import cgroup, remarks
 from composer.runtime.create import Pending, Stdio, create
 from composer.runtime.enter import enter
 from composer.runtime.errors import StepError
 from composer.runtime.relay import Relay, send_console
+from composer.runtime.shape import shaped
 from composer.runtime.state import Container, Store, born, read, write
 from composer.runtime.verbs import directory, remove, start_program, warn
 
@@ -27,24 +29,17 @@ _STREAMS = Stdio(0, 1, 2)
 
 
 def create_(args: Namespace) -> int:
-    with _made(args) as (container, pending):
+    with _made(args, stays=False) as (container, pending):
         _hand_over(args, pending, container.pid)
     return 0
 
 
 def run(args: Namespace) -> int:
     """create, start, and unless detached wait and delete."""
-    with _made(args) as (container, pending):
+    with _made(args, stays=not args.detach) as (container, pending):
         relay = None if args.detach else Relay(pending)
-        if args.detach:
-            _hand_over(args, pending, container.pid)
-        elif args.pid_file:
-            write(args.pid_file, str(container.pid))
-        try:
-            start_program(container)
-        except StepError:
-            remove(container, force=True)
-            raise
+        _hand_over(args, pending, container.pid)
+        start_program(container)
     if relay is None:
         return 0
     code = relay.wait()
@@ -55,28 +50,26 @@ def run(args: Namespace) -> int:
 
 def exec_(args: Namespace) -> int:
     container = args.store.load(args.id)
-    if container.require("exec") == "paused":
-        raise StepError("exec", text="the container is paused")
+    container.require("exec")
     process = exec_process(args, container.spec["process"])
+    _check_console(args, process, stays=not args.detach)
     warn(remarks.of_process(process))
     pidfd = container.open()
     pending = enter(pidfd, container.pid, process, _STREAMS, spec=container.spec, preserve=args.preserve_fds)
     os.close(pidfd)
     _until(pending, "running")
-    if args.detach or args.console_socket:
-        _hand_over(args, pending, pending.pid)
-        if args.detach:
-            return 0
-    elif args.pid_file:
-        write(args.pid_file, str(pending.pid))
-    return Relay(pending).wait()
+    _hand_over(args, pending, pending.pid)
+    return 0 if args.detach else Relay(pending).wait()
 
 
 def exec_process(args: Namespace, own: dict[str, Any]) -> dict[str, Any]:
     """The process of `exec`: from a file, or the container's own with what the flags change."""
-    if args.process:
-        given: dict[str, Any] = json.loads(read(args.process))
-        return given
+    given = _json(args.process) if args.process else _changed(args, own)
+    process: dict[str, Any] = shaped(given, oci.Process, "process")
+    return process
+
+
+def _changed(args: Namespace, own: dict[str, Any]) -> dict[str, Any]:
     if not args.command:
         raise StepError("exec", text="neither a command nor --process is given")
     process = {key: value for key, value in own.items() if key not in ("consoleSize", "terminal")}
@@ -86,8 +79,7 @@ def exec_process(args: Namespace, own: dict[str, Any]) -> dict[str, Any]:
     if args.cwd:
         process["cwd"] = args.cwd
     if args.user:
-        uid, _, gid = args.user.partition(":")
-        process["user"] = {"uid": int(uid), "gid": int(gid or 0)}
+        process["user"] = dict(zip(("uid", "gid"), args.user, strict=True))
     if args.additional_gids:
         process["user"] = {**process.get("user", {}), "additionalGids": args.additional_gids}
     if args.no_new_privs:
@@ -101,11 +93,12 @@ def exec_process(args: Namespace, own: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _made(args: Namespace) -> Iterator[tuple[Container, Pending]]:
-    """A created container, recorded; removed again if making it fails."""
+def _made(args: Namespace, *, stays: bool) -> Iterator[tuple[Container, Pending]]:
+    """A created container, recorded; removed again if making it, or the body, fails."""
     store: Store = args.store
     bundle = os.path.realpath(args.bundle)
     spec = load_spec(f"{bundle}/config.json", args.id)
+    _check_console(args, spec.get("process") or {}, stays=stays)
     warn(remarks.of_container(spec))
     place = store.reserve(args.id)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -121,23 +114,42 @@ def _made(args: Namespace) -> Iterator[tuple[Container, Pending]]:
     except BaseException:
         container.forget()
         raise
-    yield container, pending
+    try:
+        yield container, pending
+    except BaseException:
+        remove(container, force=True)
+        raise
 
 
 def load_spec(path: str, name: str) -> dict[str, Any]:
     """The specification, with the group every container here must have. Raises StepError."""
-    try:
-        spec: dict[str, Any] = json.loads(read(path))
-    except FileNotFoundError as error:
-        raise StepError.of("specification", error) from None
-    except ValueError as error:
-        raise StepError("specification", path=path, text=f"is not JSON: {error}") from None
-    if not isinstance(spec, dict) or not str(spec.get("ociVersion", "")).startswith("1."):
+    given = _json(path)
+    if not isinstance(given, dict) or not str(given.get("ociVersion", "")).startswith("1."):
         raise StepError("specification", path="ociVersion", text="only versions 1.x are known")
+    spec: dict[str, Any] = shaped(given, oci.Spec)
     linux = spec.setdefault("linux", {})
     # Relative to the root, so that every later call finds it, from wherever it is made.
     linux["cgroupsPath"] = "/" + (linux.get("cgroupsPath") or name).lstrip("/")
+    cgroup.open(linux["cgroupsPath"])
     return spec
+
+
+def _json(path: str) -> Any:
+    try:
+        return json.loads(read(path))
+    except OSError as error:
+        raise StepError.of("specification", error) from None
+    except ValueError as error:
+        raise StepError("specification", path=path, text=f"is not JSON: {error}") from None
+
+
+def _check_console(args: Namespace, process: dict[str, Any], *, stays: bool) -> None:
+    """Either this process stays to serve the terminal, or somebody else takes it. Raises StepError."""
+    if process.get("terminal") and not stays and not args.console_socket:
+        raise StepError("console", text="a terminal needs --console-socket when nobody stays to serve it")
+    if args.console_socket and (stays or not process.get("terminal")):
+        text = "--console-socket is for a terminal that is not served here: with process.terminal, detached"
+        raise StepError("console", text=text)
 
 
 @contextlib.contextmanager
@@ -152,10 +164,7 @@ def _listener(container: Container) -> Iterator[int]:
 
 def _hand_over(args: Namespace, pending: Pending, pid: int) -> None:
     """Give the terminal and the pid to whoever asked for them."""
-    if pending.console >= 0:
-        if not args.console_socket:
-            container_terminal = "a terminal needs --console-socket when nobody stays to serve it"
-            raise StepError("console", text=container_terminal)
+    if args.console_socket:
         send_console(args.console_socket, pending.console)
     if args.pid_file:
         write(args.pid_file, str(pid))

@@ -98,8 +98,11 @@ def _hide(_: Job) -> None:
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
 
 
-# What changes the machine when its namespace is the machine's.
-_NEEDS = (("hostname", "uts"), ("domainname", "uts"))
+# What would change the machine, or nothing, when its namespace is the machine's.
+_NEEDS = (
+    *(("hostname", "uts"), ("domainname", "uts"), ("linux.timeOffsets", "time")),
+    *(("linux.uidMappings", "user"), ("linux.gidMappings", "user")),
+)
 # The runtime makes these itself, so the rules of the specification must let it.
 _DEFAULT_DEVICES: list[dict[str, Any]] = [
     {"allow": True, "type": "c", "access": "m"},
@@ -115,7 +118,8 @@ def _check(job: Job) -> None:
     if job.linux.get("intelRdt"):
         raise StepError("specification", errno.EOPNOTSUPP, "linux.intelRdt", "is not supported")
     for field, kind in _NEEDS:
-        if job.spec.get(field) and not job.namespaces.has(kind):
+        part, _, name = field.rpartition(".")
+        if (job.linux if part else job.spec).get(name) and not job.namespaces.has(kind):
             raise StepError("specification", errno.EINVAL, field, f"needs a {kind} namespace")
     if job.network_sockets and "network" not in job.namespaces.new:
         raise StepError(

@@ -13,6 +13,8 @@ from typing import Any
 
 from composer.runtime import linux
 
+_NO_ID = 2**32 - 1  # setresuid(2) takes it for "as it is", which would be root
+
 
 def become_root() -> None:
     """Be the root of the user namespace that was just entered; until then one is nobody there."""
@@ -58,10 +60,13 @@ def switch(user: Mapping[str, Any]) -> None:
     What is to remain of them is the next step's matter. An empty list of groups is set too: the groups of
     whoever started the runtime mean nothing here.
     """
+    gid, uid = user.get("gid", 0), user.get("uid", 0)
+    for number in (uid, gid):
+        if not 0 <= number < _NO_ID:
+            raise OSError(errno.EINVAL, "is no id of a user or group", str(number))
     os.umask(user.get("umask", 0o022))
     linux.prctl(linux.PR_SET_KEEPCAPS, 1)
     os.setgroups(user.get("additionalGids") or [])
-    gid, uid = user.get("gid", 0), user.get("uid", 0)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     linux.prctl(linux.PR_SET_KEEPCAPS, 0)

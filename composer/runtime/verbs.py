@@ -16,9 +16,11 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from composer import oci
 from composer.runtime import hooks
 from composer.runtime.errors import StepError
 from composer.runtime.options import UPDATES
+from composer.runtime.shape import shaped
 from composer.runtime.state import Container, read
 
 
@@ -103,7 +105,7 @@ def resources(args: Namespace) -> dict[str, Any]:
     """OCI resources of `update`: a file (- for the standard input), or flags."""
     if args.resources:
         text = sys.stdin.read() if args.resources == "-" else read(args.resources).decode()
-        given: dict[str, Any] = json.loads(text)
+        given: dict[str, Any] = shaped(json.loads(text), oci.Resources, "resources")
         return given
     found: dict[str, Any] = {}
     for flag, (group, field) in UPDATES.items():
@@ -116,7 +118,7 @@ def resources(args: Namespace) -> dict[str, Any]:
 def list_(args: Namespace) -> int:
     found = [container.describe() | {"created": container.created} for container in args.store]
     if args.quiet:
-        print("\n".join(row["id"] for row in found))
+        print(*(f"{row['id']}\n" for row in found), sep="", end="")
     elif args.format == "json":
         print(json.dumps(found))
     else:
@@ -172,8 +174,8 @@ def warn(texts: Iterable[str]) -> None:
 
 
 def signal_number(text: str) -> int:
-    """`TERM`, `SIGTERM` or `15`. Raises StepError."""
-    if text.isdigit() and 0 < int(text) < signal.NSIG:
+    """`TERM`, `SIGTERM` or `15`; 0 only asks whether it is there, kill(2). Raises StepError."""
+    if text.isdecimal() and int(text) < signal.NSIG:
         return int(text)
     name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
     try:

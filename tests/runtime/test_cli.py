@@ -256,6 +256,63 @@ def test_a_hook_that_fails_when_all_is_done_is_a_warning_and_the_next_one_runs(e
     ]
 
 
+def test_a_terminal_must_have_somebody_who_serves_it(engine: Engine) -> None:
+    engine.configure("sh", terminal=True)
+    done = engine.call("create", "--bundle", str(engine.bundle), engine.id)
+    assert (done.returncode, "needs --console-socket" in done.stderr) == (1, True)
+    engine.configure("sh")
+    done = engine.call("run", "--console-socket", "/nowhere", "--bundle", str(engine.bundle), engine.id)
+    assert (done.returncode, "is for a terminal" in done.stderr) == (1, True)
+    assert engine.ok("list", "-q") == ""
+
+
+def test_what_is_made_goes_when_it_cannot_be_handed_over(engine: Engine) -> None:
+    engine.configure("sleep", "100", terminal=True)
+    words = ("create", "--console-socket", str(engine.directory / "absent"), "--bundle", str(engine.bundle))
+    assert engine.call(*words, engine.id).returncode == 1
+    assert engine.ok("list", "-q") == ""
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "text"),
+    [
+        ("process", "user", {"uid": -1, "gid": 0}, "process.user.uid: expected 0 to"),
+        ("process", "capabilities", ["CAP_KILL"], "process.capabilities: expected an object"),
+        ("linux", "cgroupsPath", "../../x", "names no group below the root"),
+        ("linux", "timeOffsets", {"monotonic": {"secs": 1}}, "linux.timeOffsets: needs a time namespace"),
+        (
+            "linux",
+            "uidMappings",
+            [{"containerID": 0, "hostID": 1, "size": 1}],
+            "linux.uidMappings: needs a user namespace",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_leaves_nothing(
+    engine: Engine, part: str, field: str, value: Any, text: str
+) -> None:
+    spec = engine.configure("true")
+    spec[part][field] = value
+    engine.save(spec)
+    done = engine.call("run", "--bundle", str(engine.bundle), engine.id)
+    assert (done.returncode, text in done.stderr, len(done.stderr.splitlines())) == (1, True, 1), done.stderr
+    assert engine.ok("list", "-q") == ""
+
+
+def test_exec_is_held_to_the_specification_too(engine: Engine) -> None:
+    engine.configure("sleep", "100")
+    engine.create()
+    for words, text in (
+        (("--env", "A"), "expected NAME=value"),
+        (("--cwd", "tmp"), "expected an absolute path"),
+        (("--user", "root"), "'root' is not UID[:GID]"),
+        (("--user", str(2**32 - 1)), "is not UID[:GID]"),
+        (("--detach", "--tty"), "needs --console-socket"),
+        (("--process", "/nowhere"), "/nowhere: No such file"),
+    ):
+        assert text in engine.call("exec", *words, engine.id, "true").stderr
+
+
 def test_spec_and_features(engine: Engine) -> None:
     engine.ok("spec", "--bundle", str(engine.bundle))
     assert json.loads((engine.bundle / "config.json").read_text()) == default_spec()
@@ -265,11 +322,48 @@ def test_spec_and_features(engine: Engine) -> None:
     assert "spec: 1.2.0" in engine.ok("--version")
 
 
-@pytest.mark.parametrize("flags", [("--systemd-cgroup", "list"), ("create", "--no-pivot", "x")])
-def test_flags_that_are_refused_say_why(engine: Engine, flags: tuple[str, ...]) -> None:
-    done = engine.call(*flags)
-    assert done.returncode == 2
-    assert "refused" in done.stderr
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--systemd-cgroup", "list"),
+        ("create", "--no-pivot", "x"),
+        ("exec", "--ignore-paused", "x", "true"),
+        ("update", "--l3-cache-schema", "x"),
+        ("spec", "--rootless"),
+        ("checkpoint", "--image-path", "/tmp", "x"),
+        ("restore", "x"),
+        ("events", "--stats", "x"),
+    ],
+)
+def test_what_is_refused_says_why_and_the_log_has_it(engine: Engine, words: tuple[str, ...]) -> None:
+    log = engine.directory / "log"
+    done = engine.call("--log", str(log), "--log-format=json", *words)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "is refused: " in json.loads(log.read_text())["msg"]
+
+
+def test_a_log_that_cannot_be_written_hides_no_error(engine: Engine) -> None:
+    done = engine.call("--log", "/nowhere/log", "state", "x")
+    assert done.stderr.splitlines() == [
+        "composer-runtime: id: container x does not exist",
+        "composer-runtime: --log /nowhere/log: No such file or directory",
+    ]
+
+
+def test_update_takes_sizes(engine: Engine) -> None:
+    engine.configure("sleep", "100")
+    engine.create()
+    engine.ok("update", "--memory", "64MiB", "--memory-swap", "-1", engine.id)
+    assert cgroup.open(f"/{engine.id}").stats()["memory"]["limit"] == 64 << 20
+    assert "is no size" in engine.call("update", "--memory", "64x", engine.id).stderr
+
+
+def test_signal_0_asks_whether_it_is_there(engine: Engine) -> None:
+    engine.configure("sleep", "100")
+    engine.create()
+    engine.ok("kill", engine.id, "0")
+    assert engine.status() == "created"
+    assert engine.call("kill", engine.id, str(65)).returncode == 1
 
 
 def test_runs_from_an_interpreter_that_nobody_can_write(engine: Engine) -> None:

@@ -41,6 +41,14 @@ def test_user_groups_and_umask(box: Box) -> None:
     assert status["Umask"] == "0027"
 
 
+@pytest.mark.parametrize("user", [{"uid": -1}, {"gid": 2**32 - 1}, {"uid": 2**32 - 1}])
+def test_a_user_that_the_kernel_takes_for_none_is_not_root(box: Box, user: dict[str, int]) -> None:
+    spec = box.spec("true")
+    spec["process"]["user"] = user
+    with pytest.raises(StepError, match="is no id of a user or group"):
+        box.start(spec)
+
+
 def test_no_group_of_the_caller_remains(box: Box) -> None:
     assert fields(box.shell(STATUS))["Groups"] == ""
 
