@@ -42,7 +42,7 @@ class Operation:
         options: Options,
         report: Callable[[Action, str, str], None],
         tell: Callable[[dict[str, Any]], None],
-        look: Callable[[tuple[Blocked, ...]], None],
+        look: Callable[[tuple[Blocked, ...]], None] | None = None,
     ) -> None:
         self.options = options
         self.report = report
@@ -143,7 +143,7 @@ class Loop:
         now = time.time_ns()
         result = step(self.desired, self.world.observed(), options, now)
         self.blocked = result.blocked
-        if operation is not None:
+        if operation is not None and operation.look is not None:
             operation.look(result.blocked)
         if operation is None or not operation.superseded:
             self._begin(tasks, result, operation)

@@ -16,6 +16,8 @@ from composer.plan.options import Options
 from composer.plan.phases import Instance, Phase
 from composer.plan.prepare import image_need
 from composer.plan.readiness import CONDITIONS, Wait
+from composer.plan.step import Blocked
+from composer.supervisor.ready import Awaited, Tell
 from composer.supervisor.world import Live
 
 if TYPE_CHECKING:
@@ -68,8 +70,9 @@ class Oneoffs:
             if mount.type == "volume" and mount.source:
                 core.volumes.ensure(core.stack.volumes[mount.source], core.name)
 
-    async def await_dependencies(self, service: Service) -> None:
+    async def await_dependencies(self, service: Service, tell: Tell) -> None:
         """Until the conditions of its `depends_on` hold. Raises ComposerError when one never will."""
+        awaited = Awaited(self.core, tell)
         for name, dependency in service.depends_on.items():
             for live in self.core.world.of_service(name):
                 if live.plan.gated:
@@ -79,7 +82,9 @@ class Oneoffs:
                     raise ComposerError(wait.reason, hint=f"`composer why {name}`")
                 if wait.final:
                     break
+                awaited.look([Blocked(service.name, service.name, wait.reason)])
                 await self.core.pulse()
+        awaited.look([])
 
     def _wait(self, name: str, condition: str) -> Wait | None:
         service = self.core.service(name)

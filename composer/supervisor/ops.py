@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from signal import SIGKILL
 from typing import Any
@@ -20,7 +20,6 @@ from composer.plan.actions import Action, StopContainer
 from composer.plan.options import GOALS, Options
 from composer.plan.partition import select
 from composer.plan.predict import simulate
-from composer.plan.step import Blocked
 from composer.supervisor import switch
 from composer.supervisor.api import Handler, Request
 from composer.supervisor.channel import close_all
@@ -85,13 +84,8 @@ class Ops:
             frames.append(frame)
             arrived.set()
 
-        awaited = Awaited(core)
-
-        def look(blocked: Sequence[Blocked]) -> None:
-            for frame in awaited.frames(blocked):
-                tell(frame)
-
-        operation = Operation(options, report, tell, look)
+        begins = GOALS[options.goal].target == "running"
+        operation = Operation(options, report, tell, Awaited(core, tell).look if begins else None)
         core.images.report = tell
         core.loop.submit(operation)
         failures: list[list[str]] = []
@@ -114,7 +108,7 @@ class Ops:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(relay)
-            if GOALS[options.goal].target == "running":
+            if begins:
                 tasks.start_soon(stop_halfway)
             await operation.finished.wait()
             failures = [[entry.instance, entry.reason] for entry in operation.failures]
@@ -243,10 +237,14 @@ class Ops:
             with os.fdopen(os.dup(request.fds["stack"]), "rb") as file:
                 core.desire(file.read(), request.text("digest"), fields.get("origin") or {})
         service = core.service(request.text("service"))
-        core.images.report = lambda frame: core.tasks.start_soon(partial(request.send, progress=frame))
+
+        def tell(frame: dict[str, Any]) -> None:
+            core.tasks.start_soon(partial(request.send, progress=frame))
+
+        core.images.report = tell
         await core.oneoff.prepare(service, pull=request.text("pull", ""), build=bool(fields.get("build")))
         if not fields.get("no_deps"):
-            await core.oneoff.await_dependencies(service)
+            await core.oneoff.await_dependencies(service, tell)
         live = await core.oneoff.create_oneoff(service, fields.get("overrides") or {})
         live.remove_after = bool(fields.get("remove"))
         await core.settle()

@@ -1,8 +1,8 @@
-"""Whether containers are ready for who waits for them, in the words of Docker Compose: `db-1  Waiting`, `Healthy`."""
+"""Whether containers are ready for who waits for them, in the words of Docker Compose."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from composer.plan.step import Blocked
@@ -11,6 +11,7 @@ from composer.supervisor.world import Live
 if TYPE_CHECKING:
     from composer.supervisor.core import Core
 
+Tell = Callable[[dict[str, Any]], None]
 Readiness = Literal["ready", "failed", "pending"]
 TAKES_TIME = ("service_healthy", "service_completed_successfully")
 """Conditions of `depends_on` that a container meets some time after its start."""
@@ -19,19 +20,19 @@ TAKES_TIME = ("service_healthy", "service_completed_successfully")
 class Awaited:
     """The containers whose health or end a wish waits for now, as it goes on."""
 
-    def __init__(self, core: Core) -> None:
-        self.core = core
+    def __init__(self, core: Core, tell: Tell) -> None:
+        self.core, self.tell = core, tell
         self.names: set[str] = set()
 
-    def frames(self, blocked: Sequence[Blocked]) -> Iterator[dict[str, Any]]:
-        """What is waited for since the last look, and how that ended which is waited for no more."""
+    def look(self, blocked: Sequence[Blocked]) -> None:
+        """Tell what is waited for since the last look, and how that is now which is waited for no more."""
         lives = self.core.world.containers
         names = {live.name for entry in blocked if not entry.final for live in self._of(entry.service)}
         for name in sorted(names - self.names):
-            yield state(lives[name], "pending")
+            self.tell(state(lives[name], "pending"))
         for name in sorted(self.names - names):
             if name in lives:
-                yield state(lives[name], readiness(lives[name]))
+                self.tell(state(lives[name], readiness(lives[name])))
         self.names = names
 
     def _of(self, service: str) -> Iterator[Live]:

@@ -116,3 +116,38 @@ def test_a_hanging_check_is_killed_with_its_children(host: Host) -> None:
     for left in ("sleep 777", "sleep 778"):  # at most those of the check that is under way
         assert sum(line.endswith(f"   {left}") for line in running.splitlines()) <= 1, running
     stack.ok("unpause")
+
+
+def test_what_up_waits_for_is_seen(host: Host) -> None:
+    """As Docker Compose shows it: the dependency's line, as long as it is waited for."""
+    stack = host.stack("""
+        services:
+          db:
+            image: host
+            init: true
+            command: [sleep, "1000"]
+            healthcheck: {test: [CMD, test, -e, /go/db], interval: 100ms, retries: 1000}
+            volumes: [./go:/go]
+          job:
+            image: host
+            init: true
+            command: [sh, -c, "until test -e /go/job; do sleep 0.05; done"]
+            volumes: [./go:/go]
+          web:
+            image: host
+            init: true
+            command: [sleep, "1000"]
+            depends_on:
+              db: {condition: service_healthy}
+              job: {condition: service_completed_successfully}
+    """)
+    with stack.start("up", "-d") as up:
+        assert up.stderr is not None
+        seen = [next(line for line in up.stderr if "Waiting" in line) for _ in range(2)]
+        names = [f" Container {stack.name}-{service}-1 " for service in ("db", "job")]
+        assert sorted(seen) == [f"{name} Waiting\n" for name in names]
+        for name, file, text in zip(names, ("db", "job"), ("Healthy", "Exited"), strict=True):
+            (stack.folder / "go" / file).touch()
+            assert next(line for line in up.stderr if name in line) == f"{name} {text}\n"
+        assert [line.split()[-1] for line in up.stderr] == ["Starting", "Started"]
+    assert up.returncode == 0
