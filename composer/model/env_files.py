@@ -49,17 +49,13 @@ def _environment(
         if not path or not reading.files.exists(path):
             if entry.get("required", True):
                 where = ("services", name, "env_file", index)
-                reading.complain(
-                    f"the env file {path} does not exist",
-                    reading.origins.place(where),
-                    where,
-                    "create it, or set `required: false`",
-                )
+                message = f"the env file {path} does not exist"
+                reading.wrong(where, message, "create it, or set `required: false`")
             continue
         if entry.get("format", "") not in ("", ".env", "raw"):
             where = ("services", name, "env_file", index)
             message = f"the format `{entry['format']}` is unknown"
-            reading.complain(message, reading.origins.place(where), where, "leave it out, or write raw")
+            reading.wrong(where, message, "leave it out, or write raw")
             continue
         try:
             text = reading.bytes(path).decode("utf-8", "replace")
@@ -97,7 +93,7 @@ def _labels(reading: Reading, name: str, service: dict[str, Any]) -> None:
     for path in service.get("label_file", ()):
         if not reading.files.exists(path):
             where = ("services", name, "label_file")
-            reading.complain(f"the label file {path} does not exist", reading.origins.place(where), where)
+            reading.wrong(where, f"the label file {path} does not exist")
             continue
         try:
             found |= parse(reading.bytes(path).decode("utf-8", "replace"), found.get, path)

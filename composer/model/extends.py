@@ -101,8 +101,8 @@ def _extended(
     try:
         merged = merge.merge(base, own, reader.rules("services"), ("services", name))
     except Misfit as misfit:
-        where: Path = misfit.args[1]
-        raise _wrong(scope.source.place(where, scope.document), where, misfit.args[0]) from None
+        where: Path = misfit.below
+        raise _wrong(scope.source.place(where, scope.document), where, misfit.message) from None
     scope.services[name] = merged
     return merged
 

@@ -26,7 +26,28 @@ _MOST_CHANGED = 6  # letters more or less
 
 
 class Misfit(ValueError):
-    """The value cannot be what the field needs. The text is a sentence without a full stop."""
+    """The value cannot be what the field needs. The text is a sentence without a full stop.
+
+    `below`: where in the value it is wrong, if not all of it is. `each`: all that is wrong with it.
+    """
+
+    def __init__(self, message: str, below: tuple[str | int, ...] = (), each: Iterable[Misfit] = ()) -> None:
+        super().__init__(message)
+        self.message, self.below = message, below
+        self.each = tuple(each) or (self,)
+
+
+def fitted(items: Iterable[tuple[str | int, Any]], make: Callable[[Any], Any]) -> list[Any]:
+    """`make` of every item. Misfit: with all that do not fit, by their keys or indices."""
+    found, wrong = [], []
+    for key, item in items:
+        try:
+            found.append(make(item))
+        except Misfit as misfit:
+            wrong.append(Misfit(misfit.message, (key, *misfit.below)))
+    if wrong:
+        raise Misfit(wrong[0].message, wrong[0].below, wrong)
+    return found
 
 
 def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
@@ -350,12 +371,16 @@ def environment(value: Any) -> Any:
     """As `mapping`, but what has no value stays without one."""
     pairs = _pairs(value)
     if isinstance(value, list):
-        for key in pairs:
-            if key[-1:].isspace():
-                raise Misfit(f"the variable `{key}` has a space before the =")
+        fitted(enumerate(value), _variable)
     return {
         key: None if pairs[key] is None else text_of(pairs[key]) for key in units.sorted_keys(pairs)
     } or OMIT
+
+
+def _variable(item: Any) -> None:
+    key = text_of(item).partition("=")[0]
+    if key[-1:].isspace():
+        raise Misfit(f"the variable `{key}` has a space before the =")
 
 
 def _pairs(value: Any) -> dict[str, Any]:
@@ -393,21 +418,30 @@ def hosts(value: Any) -> Any:
     """`host=address` lines, sorted; a host may have several addresses."""
     found: dict[str, list[str]] = {}
     if isinstance(value, dict):
+        fitted(((host, host) for host in value), _host_name)
         for host, address in value.items():
             found[host] = [text_of(one) for one in address] if isinstance(address, list) else [address or ""]
     elif isinstance(value, list):
-        for line in map(text_of, value):
-            host, separator, address = line.partition("=" if "=" in line else ":")
-            if not separator:
-                raise Misfit(f"`{line}` has no address; write host=address")
-            found.setdefault(host, []).extend(address.split(","))
+        for host, addresses in fitted(enumerate(value), _host_line):
+            found.setdefault(host, []).extend(addresses)
     elif value is not None:
         raise _wanted("a mapping or a list of host=address", value)
-    for host in found:
-        if not host or ":" in host or "=" in host:
-            raise Misfit(f"`{host}` is not a host name")
     lines = [f"{host}={_unbracketed(one)}" for host, addresses in found.items() for one in addresses]
     return sorted(lines) or OMIT
+
+
+def _host_line(item: Any) -> tuple[str, list[str]]:
+    line = text_of(item)
+    host, separator, address = line.partition("=" if "=" in line else ":")
+    if not separator:
+        raise Misfit(f"`{line}` has no address; write host=address")
+    _host_name(host)
+    return host, address.split(",")
+
+
+def _host_name(host: str) -> None:
+    if not host or ":" in host or "=" in host:
+        raise Misfit(f"`{host}` is not a host name")
 
 
 def _unbracketed(address: str) -> str:

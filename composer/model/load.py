@@ -210,7 +210,7 @@ def finish(
         reading.warn("`version` is obsolete and has no effect", Place(request.files[0]), ("version",))
 
     def wrong(path: Path, message: str, hint: str | None = None) -> None:
-        reading.complain(message, reading.origins.place(path), path, hint)
+        reading.wrong(path, message, hint)
 
     shaped = output.shape(tree, fields.tree(), wrong)
     config: dict[str, Any] = {} if shaped is OMIT else shaped

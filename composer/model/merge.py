@@ -1,7 +1,6 @@
 """One tree laid over another, by the rules of the table. Also: entries of a list that replace each other.
 
-Trees are changed in place where that is safe; what is wrong raises Misfit with the path as its second
-argument.
+Trees are changed in place where that is safe; what is wrong raises Misfit with the path in it.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import json
 from typing import Any
 
 from composer.model.fields import Field, Node
-from composer.model.kinds import Misfit, text_of
+from composer.model.kinds import Misfit, fitted, text_of
 
 Path = tuple[str | int, ...]
 
@@ -146,13 +145,8 @@ _RULES = {
 }
 
 
-def only_last(value: list[Any], field: Field, path: Path) -> list[Any]:
+def only_last(value: list[Any], field: Field) -> list[Any]:
     """The list with every entry replaced by the last that is the same thing, in the place of the first."""
     assert field.unique is not None
-    found: dict[str, Any] = {}
-    for index, entry in enumerate(value):
-        try:
-            found[field.unique(entry)] = entry
-        except Misfit as misfit:
-            raise Misfit(str(misfit), (*path, index)) from None
-    return list(found.values())
+    keys = fitted(enumerate(value), field.unique)
+    return list(dict(zip(keys, value, strict=True)).values())

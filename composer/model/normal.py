@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from composer.model.kinds import Misfit, is_address, text_of
+from composer.model.kinds import Misfit, fitted, is_address, text_of
 from composer.model.paths import clean
 
 MAX_PORTS = 70_000
@@ -39,17 +39,21 @@ def dns(value: Any) -> Any:
 
 
 def key_values(value: Any) -> Any:
-    if not isinstance(value, list):
-        for key in (key for key, item in value.items() if item is None) if isinstance(value, dict) else ():
-            raise Misfit(f"`{key}` has no value")
-        return value
-    found = {}
-    for item in map(text_of, value):
-        key, equals, rest = item.partition("=")
-        if not equals:
-            raise Misfit(f"`{item}` must be written as key=value")
-        found[key] = rest
-    return found
+    if isinstance(value, dict):
+        fitted(((key, (key, item)) for key, item in value.items()), _valued)
+    return dict(fitted(enumerate(value), _key_value)) if isinstance(value, list) else value
+
+
+def _valued(pair: tuple[str, Any]) -> None:
+    if pair[1] is None:
+        raise Misfit(f"`{pair[0]}` has no value")
+
+
+def _key_value(item: Any) -> tuple[str, str]:
+    key, equals, rest = text_of(item).partition("=")
+    if not equals:
+        raise Misfit(f"`{text_of(item)}` must be written as key=value")
+    return key, rest
 
 
 def limit(value: Any) -> Any:
@@ -60,15 +64,15 @@ def limit(value: Any) -> Any:
 
 def ssh(value: Any) -> Any:
     """`default`, id=path, or `id: path`, as `config` prints it."""
-    if not isinstance(value, list):
-        return value
-    found: dict[str, Any] = {}
-    for item in map(text_of, value):
-        key, equals, path = item.partition("=" if "=" in item else ": ")
-        if not equals and key != "default":
-            raise Misfit(f"`{item}` must be `default` or written as id=path")
-        found[key] = path if equals else None
-    return found
+    return dict(fitted(enumerate(value), _ssh_key)) if isinstance(value, list) else value
+
+
+def _ssh_key(value: Any) -> tuple[str, str | None]:
+    item = text_of(value)
+    key, equals, path = item.partition("=" if "=" in item else ": ")
+    if not equals and key != "default":
+        raise Misfit(f"`{item}` must be `default` or written as id=path")
+    return key, path if equals else None
 
 
 def source(value: Any) -> Any:
@@ -136,12 +140,16 @@ def dependencies(value: Any) -> Any:
     if isinstance(value, list):
         return {text_of(one): {"condition": "service_started", "required": True} for one in value}
     if isinstance(value, dict):
-        for name, details in value.items():
-            if not isinstance(details, dict):
-                raise Misfit(f"`{name}` needs a mapping with a `condition`")
-            details.setdefault("condition", "service_started")
-            details.setdefault("required", True)
+        fitted(((name, (name, details)) for name, details in value.items()), _dependency)
     return value
+
+
+def _dependency(pair: tuple[str, Any]) -> None:
+    name, details = pair
+    if not isinstance(details, dict):
+        raise Misfit(f"`{name}` needs a mapping with a `condition`")
+    details.setdefault("condition", "service_started")
+    details.setdefault("required", True)
 
 
 def resource(value: Any) -> Any:
@@ -186,15 +194,18 @@ def create_host_path(value: Any) -> Any:
 def ports(value: Any) -> Any:
     if not isinstance(value, list):
         return value
-    found: list[Any] = []
-    for index, entry in enumerate(value):
+    left = MAX_PORTS
+
+    def entries(entry: Any) -> list[Any]:
+        nonlocal left
         short = isinstance(entry, str | int | float) and not isinstance(entry, bool)
-        try:
-            found.extend(_port(text_of(entry)) if short else [entry])
-        except Misfit as misfit:
-            raise Misfit(str(misfit), (index,)) from None
-        if len(found) > MAX_PORTS:
-            raise Misfit(f"publishes more than {MAX_PORTS} ports")
+        found = _port(text_of(entry)) if short and left >= 0 else [entry]
+        left -= len(found)
+        return found
+
+    found = [one for many in fitted(enumerate(value), entries) for one in many]
+    if left < 0:
+        raise Misfit(f"publishes more than {MAX_PORTS} ports")
     return found
 
 

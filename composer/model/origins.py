@@ -30,11 +30,11 @@ class Origins:
         for length in range(len(path), 0, -1):
             part = path[:length]
             found = [place for layer in reversed(self.layers) if (place := self._exact(layer, part))]
-            if found and (not isinstance(part[-1], int) or self._speak(part[:-1]) == 1):
+            if found and (not isinstance(part[-1], int) or self.speak(part[:-1]) == 1):
                 return found[0]
         return Place(self.layers[-1].source.file) if self.layers else None
 
-    def _speak(self, path: Path) -> int:
+    def speak(self, path: Path) -> int:
         """How many layers say something of `path`."""
         return sum(self._exact(layer, path) is not None for layer in self.layers)
 

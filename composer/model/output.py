@@ -42,7 +42,8 @@ def shape(value: Any, node: fields.Node, wrong: Wrong, path: Path = ()) -> Any:
     try:
         return kind(value)
     except Misfit as misfit:
-        wrong(path, str(misfit))
+        for one in misfit.each:
+            wrong((*path, *one.below), one.message)
         return OMIT
 
 

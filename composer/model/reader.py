@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from composer.errors import Complaint, Place, StackFileError
 from composer.model import extends, fields, include, interpolate, merge, schema
+from composer.model.cuts import Cuts
 from composer.model.kinds import Misfit
 from composer.model.origins import Layer, Origins
 from composer.model.paths import Base
@@ -62,6 +63,7 @@ class Reading:
         self.complaints: list[Complaint] = []
         self.warnings: dict[Complaint, None] = {}
         self.origins = Origins()
+        self.cuts = Cuts()
         self.scopes: dict[tuple[str, int], Any] = {}
         self.includes = 0
         self.unset: set[str] = set()
@@ -104,6 +106,11 @@ class Reading:
         if len(message) > LONGEST_MESSAGE:
             message = message[:LONGEST_MESSAGE] + "…"
         self.complaints.append(Complaint(message, place, path, hint))
+
+    def wrong(self, path: Path, message: str, hint: str | None = None) -> None:
+        """Complain of what stands at `path` of the tree as it is now."""
+        path = self.cuts.told(path)
+        self.complain(message, self.origins.place(path), path, hint)
 
     def warn(
         self, message: str, place: Place | None = None, path: Path = (), hint: str | None = None
@@ -240,7 +247,7 @@ def long_form(reading: Reading, tree: dict[str, Any], *, judged: bool) -> dict[s
 def judge(reading: Reading, tree: dict[str, Any], findings: Findings) -> None:
     """Complain of what the schema found, and cut it out."""
     for path, message, hint in findings:
-        reading.complain(message, reading.origins.place(path), path, hint)
+        reading.wrong(path, message, hint)
     if findings:
         cut_wrong(reading, tree)
 
@@ -248,14 +255,17 @@ def judge(reading: Reading, tree: dict[str, Any], findings: Findings) -> None:
 def cut_wrong(reading: Reading, tree: dict[str, Any]) -> None:
     """Take out whatever has been complained of, so that later stages can look at the rest.
 
-    Of a list all goes; a whole service or resource stays as an empty one, for others may name it.
-    StackFileError: something is wrong with a whole section, or nowhere in particular.
+    Of a list that several files write all goes; a whole service or resource stays as an empty one, for others
+    may name it. StackFileError: something is wrong with a whole section, or nowhere in particular.
     """
     if any(len(complaint.path) < 2 for complaint in reading.complaints):
         reading.raise_if_wrong()
     for complaint in reading.complaints:
         path = complaint.path
         end = next((i for i, part in enumerate(path) if isinstance(part, int)), len(path))
+        alone = end < len(path) and reading.origins.speak(path[:end]) == 1
+        if alone and reading.cuts.cut(tree, path[:end], int(path[end])):
+            continue
         remove(tree, path[:end])
         if end == 2 and isinstance(section := tree.get(str(path[0])), dict):
             section[str(path[1])] = {}
@@ -269,29 +279,29 @@ def _transform(reading: Reading, tree: dict[str, Any], column: str) -> None:
         try:
             return visit(value, field, path)
         except Misfit as misfit:
-            if column != "normal" or reading.switches.interpolate:
-                _complain(reading, misfit, path)
-            return value
+            if column == "normal" and not reading.switches.interpolate:
+                return value
+            _complain(reading, misfit, path)
+            if column == "unique":  # the schema is to say more of it
+                return value
+            rest = reading.cuts.without(value, path, {one.below[0] for one in misfit.each if one.below})
+            return value if len(rest) == len(value) else guarded(rest, field, path)
 
     fields.walk(tree, _COLUMNS[column], guarded)
 
 
 def _complain(reading: Reading, misfit: Misfit, path: Path) -> None:
-    path = misfit.args[1] if len(misfit.args) > 1 else path
-    reading.complain(misfit.args[0], reading.origins.place(path), path)
+    for one in misfit.each:
+        reading.wrong((*path, *one.below), one.message)
 
 
 def _unique(value: Any, field: fields.Field, path: Path) -> Any:
-    return merge.only_last(value, field, path) if isinstance(value, list) else value
+    return merge.only_last(value, field) if isinstance(value, list) else value
 
 
 def _normal(value: Any, field: fields.Field, path: Path) -> Any:
     assert field.normal is not None
-    try:
-        return field.normal(value)
-    except Misfit as misfit:
-        message, *below = misfit.args
-        raise Misfit(message, (*path, *below[0]) if below else path) from None
+    return field.normal(value)
 
 
 def _default(value: Any, field: fields.Field, path: Path) -> Any:

@@ -93,6 +93,53 @@ def test_all_complaints_come_together_with_their_places() -> None:
     assert told["/w/compose.yaml:5:16"] == ("the network `fornt` is not declared", "did you mean `front`?")
 
 
+ENTRIES = [
+    (
+        'ports: ["80:x", "81:81", "99999:80", {target: y}, {targt: 1}, "1-2:3-5"]',
+        ("0", "2", "3.target", "4", "4.targt", "5"),
+    ),
+    ('volumes: [":::", "aa:/a", {type: x, target: /b}, "cc:/c", 5]', ("0", "1", "2.type", "3", "4")),
+    ('environment: ["A =1", B=2, "C =3", 5, {x: y}]', ("0", "2", "3", "4")),
+    ("extra_hosts: [a, b=1.1.1.1, c]", ("0", "2")),
+    ("networks: [n, 5, m]", (".n", "1", ".m")),
+    ("secrets: [a, 5, b]", ("0", "1", "2")),
+    (
+        "develop: {watch: [{path: a, action: sync, ignore: [1, 2]}, {path: b, action: no}]}",
+        ("watch.0.ignore.0",),
+    ),
+    ("build: {context: ., ssh: [x, default, y]}", ("ssh.0", "ssh.2")),
+    (
+        "healthcheck: {test: [x], interval: a, timeout: b, retries: c}",
+        (".test", ".interval", ".timeout", ".retries"),
+    ),
+    ("ulimits: {a: x, b: y}", (".a", ".b")),
+]
+
+
+@pytest.mark.parametrize(("line", "wrong"), ENTRIES, ids=[line for line, _ in ENTRIES])
+def test_every_entry_that_is_wrong_is_told_under_its_own_number(line: str, wrong: tuple[str, ...]) -> None:
+    """A wrong entry hides no other, whichever stage finds it."""
+    with pytest.raises(StackFileError) as caught:
+        loaded(f"services: {{a: {{image: x, {line}}}}}")
+    key = line.partition(":")[0]
+    paths = [".".join(map(str, complaint.path[3:])) for complaint in caught.value.complaints]
+    assert {complaint.path[:3] for complaint in caught.value.complaints} == {("services", "a", key)}
+    assert set(paths) >= {one.removeprefix(".") for one in wrong}
+    assert len(paths) == len(set(paths)) and "services.a." + key + "[1]: must be a mapping" not in str(
+        caught.value
+    )
+
+
+def test_a_wrong_entry_in_one_of_several_files() -> None:
+    files = {
+        "/w/compose.yaml": "services: {a: {image: x, ports: ['80', 'x']}}",
+        "/w/more.yaml": "services: {a: {ports: ['81', 'y']}}",
+    }
+    with pytest.raises(StackFileError) as caught:
+        load(Request(tuple(files), "/w"), Disk(files))
+    assert "`x` is not a port" in str(caught.value) and "`y` is not a port" in str(caught.value)
+
+
 PLACES = [
     ("services: {a: {extends: {file: no.yml, service: b}}}", "1:16: services.a.extends: /w/no.yml cannot"),
     ("include: [no.yml]\nservices: {}", "1:11: include: /w/no.yml cannot be read: no such file"),
