@@ -14,7 +14,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from composer.build.cache import Cache
@@ -23,6 +23,7 @@ from composer.build.faults import packed, unpacked
 from composer.build.request import Request
 from composer.build.site import Missing, Site, unused_arguments
 from composer.build.stages import Stage
+from composer.build.survey import survey
 from composer.build.walk import Event, Hands, State, Tell, Undone, Walk
 from composer.errors import ComposerError, ImageError
 from composer.images.store import Store
@@ -56,6 +57,7 @@ class Job:
         self.doing: set[Any] = set()
         self.built: set[int] = set()
         self.pulled: set[str] = set()
+        self.surveys: dict[int, State] = {}
 
 
 class Builder:
@@ -115,15 +117,12 @@ class Builder:
             self.finish(job, site, site.results[site.target.number])
 
     def read(self, job: Job) -> Site:
-        for text in job.request.warnings:
-            self.tell(Event(job.request.name, job.request.name, "warning", text))
         site = Site(job.request, self.cache, self.store, self.environment)
         job.stages = site.plan.needed(site.target)
-        for doubt in site.doubts if not job.pulled else ():
-            self.tell(Event(job.request.name, job.request.name, "warning", str(doubt)))
-        for name in unused_arguments(site):
-            text = f"no ARG of {site.file} takes the build argument {name}"
-            self.tell(Event(job.request.name, job.request.name, "warning", text))
+        if not job.pulled:
+            self.warn(job, (*job.request.warnings, *map(str, site.doubts)))
+            unused = unused_arguments(site)
+            self.warn(job, (f"no ARG of {site.file} takes the build argument {name}" for name in unused))
         return site
 
     def look(self, job: Job, site: Site, stage: Stage) -> bool:
@@ -135,6 +134,7 @@ class Builder:
         try:
             if request.pull and isinstance(stage.base, str):
                 self.wanted_anew(job, site, stage)
+            self.survey(job, site, stage)
             state = Walk(site, stage, told.append, None, lookup=lookup).run()
         except Undone:
             if len(self.tasks) < AT_ONCE:
@@ -152,6 +152,16 @@ class Builder:
                 self.tell(event)
         site.results[stage.number] = state
         return True
+
+    def survey(self, job: Job, site: Site, stage: Stage) -> None:
+        """Tell what is doubtful before anything is done about it."""
+        if stage.number not in job.surveys:
+            job.surveys[stage.number], doubts = survey(site, stage, job.surveys)
+            self.warn(job, map(str, doubts))
+
+    def warn(self, job: Job, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.tell(Event(job.request.name, job.request.name, "warning", text))
 
     def wanted_anew(self, job: Job, site: Site, stage: Stage) -> None:
         """`--pull`: base images are asked for though they are here."""

@@ -33,11 +33,16 @@ class Heredoc(Value):
 
 
 class Line(Value):
-    """One logical line: `number` is where it begins, counted from 1."""
+    """One logical line: `number` is where it begins, counted from 1.
+
+    `comments` are those right above it, without their `#`. `gap`: there is an empty line in it.
+    """
 
     text: str
     number: int
     heredocs: tuple[Heredoc, ...] = ()
+    comments: tuple[str, ...] = ()
+    gap: bool = False
 
 
 class Source(Value):
@@ -62,47 +67,53 @@ def lex(data: bytes, file: str) -> Source:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise fault(Place(file, line, 1), "the Dockerfile is not UTF-8") from error
-    physical = [line.removesuffix("\r") for line in text.split("\n")]
-    directives = _directives(physical, file)
+    physical = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    directives, first = _directives(physical, file)
     escape = directives.get("escape", "\\")
     if escape not in ("\\", "`"):
         raise fault(Place(file, 1, 1), f"escape={escape} is not possible", "it is \\ or `")
-    lines = tuple(_Lexer(physical, escape, file).run())
+    lines = tuple(_Lexer(physical, escape, file, first).run())
     if not lines:
         raise fault(Place(file), "the Dockerfile holds no instruction", "it begins with FROM")
     return Source(file, lines, escape, directives.get("syntax", ""), directives.get("check", ""))
 
 
-def _directives(physical: list[str], file: str) -> dict[str, str]:
-    """`# name=value` at the very top; the first line that is none ends them."""
+def _directives(physical: list[str], file: str) -> tuple[dict[str, str], int]:
+    """`# name=value` at the very top, and how many lines they are; the first line that is none ends them."""
     found: dict[str, str] = {}
+    number = 0
     for number, line in enumerate(physical, 1):
         if number == 1 and line.startswith("#!"):
             continue
         match = _DIRECTIVE.match(line.strip())
         name = match[1].lower() if match else ""
         if match is None or name not in _DIRECTIVES:
-            break
+            return found, number - 1
         if name in found:
             raise fault(Place(file, number, 1), f"the directive {name} is given twice")
         found[name] = match[2]
-    return found
+    return found, number
 
 
 class _Lexer:
-    def __init__(self, physical: list[str], escape: str, file: str) -> None:
+    def __init__(self, physical: list[str], escape: str, file: str, first: int) -> None:
         self.physical, self.escape, self.file = physical, escape, file
-        self.at = 0
+        self.at = first
+        self.gap = False
         mark = re.escape(escape)
         self.continued = re.compile(rf"(?:(?<!{mark})|^){mark}[ \t]*$")
 
     def run(self) -> list[Line]:
         found = []
+        comments: list[str] = []
         while self.at < len(self.physical):
-            number = self.at + 1
+            number, said = self.at + 1, self.physical[self.at].strip()
             text = self._logical()
             if text.strip():
-                found.append(Line(text, number, self._heredocs(text, number)))
+                found.append(Line(text, number, self._heredocs(text, number), tuple(comments), self.gap))
+            # An empty line, or an empty comment, parts comments from what follows.
+            above = not text.strip() and said.startswith("#") and said.strip("# \t")
+            comments = [*comments, said[1:].strip()] if above else []
         return found
 
     def _next(self) -> str:
@@ -112,6 +123,7 @@ class _Lexer:
     def _logical(self) -> str:
         """One line with its continuations; comments and empty lines among them vanish."""
         line = self._next().lstrip(_SPACE)
+        self.gap = False
         if line.startswith("#"):
             return ""
         text, goes_on = self._cut(line)
@@ -120,6 +132,7 @@ class _Lexer:
         while goes_on and self.at < len(self.physical):
             line = self._next()
             if line.lstrip(_SPACE).startswith("#") or not line.strip():
+                self.gap = self.gap or not line.strip()
                 continue
             more, goes_on = self._cut(line)
             text += more

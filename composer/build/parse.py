@@ -21,7 +21,7 @@ class Instruction(Value):
 
     `args` are words as written; of the shell form there is one, the command. `json` says that they came as a
     list. `pairs` are the names and values of ENV, LABEL and ARG (None: no value), `inner` what ONBUILD keeps
-    for later.
+    for later; `comments` and `gap` are those of its `lex.Line`.
     """
 
     word: str
@@ -33,6 +33,8 @@ class Instruction(Value):
     pairs: tuple[tuple[str, str | None], ...] = ()
     heredocs: tuple[Heredoc, ...] = ()
     inner: Instruction | None = None
+    comments: tuple[str, ...] = ()
+    gap: bool = False
 
     def flag(self, name: str, default: str = "") -> str:
         """The last value of a flag, as written."""
@@ -94,6 +96,8 @@ def instruction(line: Line, place: Place, escape: str = "\\") -> Instruction:
         text=shown,
         flags=flags,
         heredocs=line.heredocs,
+        comments=line.comments,
+        gap=line.gap,
         **_checked(word, fields, place, line.heredocs),
     )
 
@@ -141,7 +145,11 @@ def _flags(
             raise Wrong(f"{word} has no flag --{name}", hint)
         if not equals and name not in _SWITCHES:
             raise Wrong(f"{word} --{name} needs a value", f"--{name}=…")
-        found.append((name, value if equals else "true"))
+        if name in _SWITCHES:
+            value = value.lower() or "true"
+            if value not in ("true", "false"):
+                raise Wrong(f"{word} --{name}={value} is neither true nor false")
+        found.append((name, value))
     return tuple(found), rest
 
 

@@ -57,7 +57,7 @@ def _entrypoint(process: Process, one: Instruction, _: Sequence[str]) -> Process
 def _expose(process: Process, _: Instruction, words: Sequence[str]) -> Process:
     ports = dict(process.get("ExposedPorts") or {})
     for word in " ".join(words).split():
-        numbers, _slash, protocol = word.partition("/")
+        numbers, _slash, protocol = word.rpartition(":")[2].partition("/")  # a host's part is only told of
         first, _dash, last = numbers.partition("-")
         well = first.isdecimal() and (last or first).isdecimal() and len(first) < 6 and len(last) < 6
         if not well or not 0 < int(first) <= int(last or first) < 65536:

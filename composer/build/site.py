@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.build.cache import Cache
-from composer.build.check import checked
+from composer.build.check import Script, doubts, policy_of
 from composer.build.context import Folder, Source
 from composer.build.faults import fault
 from composer.build.fetch import Fetcher
@@ -50,7 +50,8 @@ class Site:
         self.lines = lex(text, self.file)
         self.platform = platform_arguments()
         instructions = parse(self.lines)
-        self.doubts = checked(self.lines, instructions)
+        self.policy = policy_of(self.lines, request.args)
+        self.doubts = self.policy.told(doubts(Script(instructions, self.platform, self.lines.escape)))
         self.plan: Plan = plan(
             instructions,
             request.args,
@@ -90,6 +91,18 @@ class Site:
                 raise Missing(reference)
             self._images[reference] = image
         return self._images[reference]
+
+    def missing(self, stage: Stage) -> str:
+        """The image that a stage begins from, if it is not on this host. Raises DockerfileError."""
+        try:
+            self.base(stage)
+        except Missing as missing:
+            return missing.reference
+        return ""
+
+    def suppose(self, reference: str, config: Mapping[str, Any]) -> None:
+        """Take an image as being here: for those who only look."""
+        self._images[reference] = Image(reference, reference, config, ())
 
     def base(self, stage: Stage) -> Image | None:
         """The image that a stage begins from; None for another stage. Raises DockerfileError, Missing."""

@@ -50,7 +50,7 @@ class Plan(Value):
         """The stage of that name or number; the last one for "". Raises ImageError."""
         if not wanted:
             return self.stages[-1]
-        for stage in self.stages:
+        for stage in reversed(self.stages):
             if stage.name == wanted.lower() or (wanted.isdecimal() and stage.number == int(wanted)):
                 return stage
         names = [stage.name for stage in self.stages if stage.name]
@@ -123,8 +123,6 @@ def _stage(
     name = begin.args[2].lower() if len(begin.args) == 3 else ""
     if name and (not name[0].isalpha() or not all(c.isalnum() or c in "-_." for c in name)):
         raise fault(begin.place, f"{name!r} cannot be a stage's name", "letters first, then digits, - _ .")
-    if name == NO_BASE or any(stage.name == name for stage in before if name):
-        raise fault(begin.place, f"the name {name} is taken")
     found = stage_of(image, before, contexts, numbers=False)
     uses = {number for one in steps for number in _sources(one, before, contexts)}
     if found is not None:

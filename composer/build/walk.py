@@ -105,6 +105,8 @@ class State:
 
     def __init__(self, snapshot: Snapshot, config: Mapping[str, Any]) -> None:
         self.snapshot = snapshot
+        self.args: dict[str, str | None] = {}
+        """Build arguments in scope; None: declared, and without a value."""
         self.config = dict(config)
         """The base image's configuration: what is not said anew stays."""
         self.process: dict[str, Any] = dict(config.get("config") or {})
@@ -123,7 +125,7 @@ class State:
     def copy(self) -> State:
         other = object.__new__(State)
         other.__dict__.update(self.__dict__)
-        other.history = list(self.history)
+        other.history, other.args = list(self.history), dict(self.args)
         return other
 
 
@@ -133,7 +135,7 @@ class Walk:
     def __init__(self, site: Site, stage: Stage, tell: Tell, hands: Hands | None, *, lookup: bool) -> None:
         self.site, self.stage, self.tell, self.hands, self.lookup = site, stage, tell, hands, lookup
         self.escape = site.lines.escape
-        self.args: dict[str, str] = {}
+        self.results: Mapping[int, State] = site.results
         self.own_command = False
         self.count = 0
         self.travellers: list[Traveller] | None = None
@@ -153,7 +155,7 @@ class Walk:
         image = self.site.base(self.stage)
         if image is None:
             assert isinstance(self.stage.base, int)
-            state: State = self.site.results[self.stage.base].copy()
+            state = self.results[self.stage.base].copy()
             state.process = dict(state.process)
             return state
         state = State(self.site.snapshot(image), image.config)
@@ -182,8 +184,12 @@ class Walk:
     # Words
 
     @property
-    def variables(self) -> dict[str, str]:
-        return {**self.args, **settings.environment(self.state.process)}
+    def arguments(self) -> dict[str, str]:
+        return {name: value for name, value in self.state.args.items() if value is not None}
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        return {**self.arguments, **settings.environment(self.state.process)}
 
     def expand(self, text: str) -> str:
         return expand(text, self.variables, self.escape)
@@ -217,8 +223,7 @@ class Walk:
                 value = self.expand(default)
             if value is None:
                 value = self.site.plan.globals.get(name) or self.site.platform.get(name)
-            if value is not None:
-                self.args[name] = value
+            self.state.args[name] = value
         self.remember(one.text, empty=True)
 
     def maintainer(self, one: Instruction) -> None:
@@ -253,7 +258,7 @@ class Walk:
             raise Wrong("--security=insecure is not allowed", "`build.privileged: true` allows it")
         process = {k: v for k in ("Env", "User", "WorkingDir") if (v := self.state.process.get(k))}
         hidden = {name: request.args[name] for name in PROXIES if name in request.args}
-        arguments = {name: value for name, value in self.args.items() if name not in PROXIES}
+        arguments = {name: value for name, value in self.arguments.items() if name not in PROXIES}
         inputs = [self.input_of(mount) for mount in mounts]
         limits = [network == "none", insecure]
         key = key_of(self.state.key, "RUN", argv, script, process, arguments, inputs, limits)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
 from composer.cli.services import selected
-from composer.errors import UsageError
+from composer.errors import ComposerError, UsageError
 
 if TYPE_CHECKING:
     from composer.build.request import Request
+    from composer.build.site import Site
 
-UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 VERB = Verb(
     "build",
@@ -117,17 +116,9 @@ def options(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Any:
         no_cache=flags["no_cache"],
         pull=flags["pull"],
         push=flags["push"],
-        memory=size(flags["memory"]),
+        memory=common.size(flags["memory"], "--memory"),
         ssh=tuple(flags["ssh"]),
     )
-
-
-def size(text: str) -> int:
-    """`512m` in bytes. Raises UsageError."""
-    match = re.fullmatch(r"(\d{1,15})([bkmg]?)b?", text.lower() or "0")
-    if match is None:
-        raise UsageError(f"--memory: {text!r} is no size", hint="as in 512m or 2g")
-    return int(match[1]) * UNITS[match[2]]
 
 
 def look(context: Context, wanted: Iterable[Request], *, files: bool) -> int:
@@ -144,13 +135,39 @@ def look(context: Context, wanted: Iterable[Request], *, files: bool) -> int:
                 for path, node in item.entries:
                     print(f"{path}/" if node.is_directory else path)
             continue
-        for doubt in site.doubts:
+        doubts = [*site.doubts, *surveyed(site)]
+        for doubt in doubts:
             print(f"warning: {doubt}", file=sys.stderr)
         for name in unused_arguments(site):
             print(f"warning: no ARG of {site.file} takes the build argument {name}", file=sys.stderr)
-        words = f"{len(site.doubts)} doubtful" if site.doubts else "nothing is wrong"
+        words = f"{len(doubts)} doubtful" if doubts else "nothing is wrong"
         print(f" {request.name}  {site.file}: {words}", file=sys.stderr)
     return 0
+
+
+def surveyed(site: Site) -> Iterator[str]:
+    """What is doubtful once base images are known: registries are asked for those that are not here.
+
+    Raises DockerfileError.
+    """
+    from composer.build.survey import survey
+    from composer.images.config import platform
+    from composer.images.reference import parse
+    from composer.images.transfer import peek
+
+    known: dict[int, Any] = {}
+    for stage in site.plan.needed(site.target):
+        if isinstance(stage.base, int) and stage.base not in known:
+            continue
+        try:
+            image = site.missing(stage)
+            if image:
+                site.suppose(image, peek(site.store, parse(image), platform())[1])
+        except ComposerError as error:
+            yield f"{stage.base} is not known, nor what it sets: {error.message}"
+            continue
+        known[stage.number], doubts = survey(site, stage, known)
+        yield from map(str, doubts)
 
 
 def bake(wanted: Iterable[Request]) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def _pull(
 
 def peek(store: Store, reference: Reference, platform: Platform) -> tuple[Manifest, ImageConfig]:
     """What a registry says of an image, without its layers. Raises RegistryError, ImageError."""
+    refuse(f"the registry of {reference} is not asked")
 
     def ask(registry: Registry) -> tuple[Manifest, ImageConfig]:
         pull = _Pull(store, registry, lambda _: None, threading.Event())

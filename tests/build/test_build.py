@@ -262,6 +262,25 @@ def test_run_sees_arguments_user_and_folder(yard: Yard) -> None:
     assert built.read("/home/ann/id").split() == ["1001", "/home/ann", "/home/ann"]
 
 
+def test_arguments_of_a_stage_are_those_of_stages_based_on_it(yard: Yard) -> None:
+    built = yard.build(
+        f"""
+        FROM {BASE} AS one
+        ARG A=1
+        ARG B
+        FROM one AS two
+        ARG C=$A$B
+        RUN echo $A$B$C >/seen
+        FROM {BASE}
+        COPY --from=two /seen /seen
+        LABEL a=x$A
+        """,
+        args={"B": "2"},
+    )
+    assert built.read("/seen") == "1212\n"
+    assert built.config["Labels"] == {"a": "x"}
+
+
 def test_a_layer_holds_what_the_command_did_and_nothing_else(yard: Yard) -> None:
     """Not the places that proc, dev, hosts and mounts stood on."""
     built = yard.build(

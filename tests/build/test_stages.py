@@ -44,6 +44,11 @@ def test_stages_later_in_the_file_are_no_sources() -> None:
     assert read(THREE).stages[1].uses == (0,)
 
 
+def test_of_two_stages_of_one_name_the_later_counts() -> None:
+    twice = read("FROM a AS x\nFROM b AS X\nFROM x\n")
+    assert twice.stages[2].base == 1 and twice.target("x").number == 1
+
+
 def test_a_context_wins_over_a_stage() -> None:
     assert read("FROM a AS x\nFROM x\n", ("x",)).stages[1].base == "x"
     assert read("FROM a AS x\nFROM x\n").stages[1].base == 0
@@ -60,8 +65,6 @@ def test_global_arguments() -> None:
     ("text", "words"),
     [
         ("FROM $x\n", "empty"),
-        ("FROM a AS x\nFROM b AS X\n", "taken"),
-        ("FROM a AS scratch\n", "taken"),
         ("FROM a AS 1x\n", "name"),
         ("FROM a\nCOPY --from=0 a b\n", "no stage 0"),
         ("FROM a\nCOPY --from=$x a b\n", "variables"),
