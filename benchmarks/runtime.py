@@ -24,7 +24,7 @@ if not sys.flags.isolated:
 sys.path.insert(0, ROOT)
 
 from composer.runtime import cgroup, describe  # noqa: E402
-from composer.runtime.create import Overlay, Pending, Stdio, create  # noqa: E402
+from composer.runtime.create import Overlay, Pending, Stages, Stdio, create  # noqa: E402
 from composer.runtime.enter import enter  # noqa: E402
 
 ROUNDS, TOGETHER = 15, 50
@@ -37,6 +37,7 @@ class Bench:
         self.directory = directory
         self.layer = f"{directory}/rootfs"
         self.count = 0
+        self.stages = Stages(2)
         for name in ("bin", "proc", "dev", "sys", "etc", "tmp"):
             os.makedirs(f"{self.layer}/{name}")
         shutil.copy("/bin/busybox", f"{self.layer}/bin/busybox")
@@ -61,7 +62,9 @@ class Bench:
         for name in ("upper", "work"):
             os.makedirs(f"{place}/{name}")
         overlay = Overlay((self.layer,), f"{place}/upper", f"{place}/work")
-        return create(spec, self.directory, NOWHERE, overlay=overlay, network_sockets=True)
+        return create(
+            spec, self.directory, NOWHERE, overlay=overlay, network_sockets=True, stages=self.stages
+        )
 
     def config(self, spec: dict[str, Any]) -> None:
         """A bundle for commands: the same root, but bound instead of layered, as runc has no overlay."""
@@ -79,7 +82,7 @@ def until(pending: Pending, state: str) -> None:
 
 def finish(pending: Pending, spec: dict[str, Any] | None = None) -> None:
     os.waitid(os.P_PIDFD, pending.pidfd, os.WEXITED)
-    pending.channel.close()
+    pending.close()
     for descriptor in (pending.pidfd, *pending.sockets.values()):
         os.close(descriptor)
     if spec:

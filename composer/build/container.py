@@ -41,7 +41,7 @@ def carry_out(bundle: Mapping[str, Any], place: Path, output: Output) -> tuple[i
         raise ImageError(f"the step's container could not be started: {error}") from error
     finally:
         os.close(read)
-        pending.channel.close()
+        pending.close()
         if group.exists():
             group.kill()
             group.remove()

@@ -53,6 +53,7 @@ def serve(run: str, command: list[str], pid: int, guard: tuple[int, int], limit:
     Server(loop, listener, tasks, supervisor, close_sockets)
     gc.collect()
     gc.freeze()  # what is forked from here on shares these pages for good
+    tasks.warm()
     loop.run()
     guarding.end()
 

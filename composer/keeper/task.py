@@ -63,7 +63,7 @@ class Task:
     def settle(self) -> None:
         """The runtime is done with it."""
         if self.pending:
-            self.pending.channel.close()
+            self.pending.close()
             self.pending = None
 
     def release(self) -> None:

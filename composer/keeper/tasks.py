@@ -8,17 +8,21 @@ import signal
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from composer.keeper.connection import RefusalError, Request
 from composer.keeper.drain import Clock, Stream
 from composer.keeper.logfile import Log
 from composer.keeper.loop import EXIT, STEP, Loop
 from composer.keeper.task import Task
-from composer.runtime.create import Overlay, create
+from composer.runtime.create import Overlay, Stages, create
 from composer.runtime.enter import enter
 from composer.runtime.errors import StepError
 from composer.runtime.pending import Pending, Stdio
+
+MOST_STAGES: Final = 4
+STAGES_REST: Final = 3.0
+"""Seconds without a container to make, until what makes them ends."""
 
 
 class Tasks:
@@ -29,6 +33,8 @@ class Tasks:
         self._clock = Clock()
         self._limit = limit
         self._making: set[Task] = set()
+        self._stages = Stages(max(2, min(os.cpu_count() or 1, MOST_STAGES)))
+        self._made_last = 0.0
         self.by_id: dict[str, Task] = {}
         self.by_pid: dict[int, Task] = {}
         self.on_held: Callable[[int], None] = lambda _: None
@@ -48,7 +54,7 @@ class Tasks:
             stdio = Stdio(*(message["fds"].get(name, -1) for name in ("stdin", "stdout", "stderr")))
             if not terminal and not message["fds"]:
                 stdio = task.pipes(self._loop, self._clock, ends, stdin=message.get("stdin", False))
-            task.pending = _maker(message.get("runtime", ""))(
+            task.pending = self._maker(message.get("runtime", ""))(
                 spec,
                 task.bundle,
                 stdio,
@@ -63,6 +69,13 @@ class Tasks:
             for fd in ends:
                 os.close(fd)
         self._expect(task, request)
+
+    def _maker(self, runtime: str) -> Callable[..., Pending]:
+        if not runtime:
+            return partial(create, stages=self._stages)
+        from composer.runtime import foreign
+
+        return partial(foreign.create, runtime)
 
     def _open_log(
         self, task: Task, *, driver: str = "file", path: str = "", max_size: int = 0, max_file: int = 1
@@ -170,6 +183,17 @@ class Tasks:
         self._loop.forget(task.channel)
         self._making.discard(task)
         self._loop.later(0, self.reap)
+        self._made_last = time.monotonic()
+        self._loop.later(STAGES_REST, self._rest)
+
+    def warm(self) -> None:
+        """Be ready for the first one."""
+        self._stages.warm()
+        self._loop.later(STAGES_REST, self._rest)
+
+    def _rest(self) -> None:
+        if not self._making and time.monotonic() - self._made_last >= STAGES_REST:
+            self._stages.rest()
 
     def _hold(self, task: Task, pending: Pending) -> None:
         """Take what the runtime made."""
@@ -243,14 +267,6 @@ class Tasks:
         task.state = "ended"
         task.settle()
         self.on_exit(task)
-
-
-def _maker(runtime: str) -> Callable[..., Pending]:
-    if not runtime:
-        return create
-    from composer.runtime import foreign
-
-    return partial(foreign.create, runtime)
 
 
 def _spec(bundle: str) -> Any:

@@ -15,13 +15,14 @@ from typing import Any
 from composer.runtime import cgroup, linux, mounts, namespaces, process, stage, tty, users
 from composer.runtime.inroot import Root, closing
 from composer.runtime.launch import Launch, compile_filter, labelled
-from composer.runtime.pending import Line, Pending, Stdio, run_steps
+from composer.runtime.pending import Line, Pending, Stdio, forked, run_steps
 
 
 class Job:
     def __init__(
         self,
         line: Line,
+        pidfd: int,
         pid: int,
         spec_process: Mapping[str, Any],
         spec: Mapping[str, Any],
@@ -30,7 +31,7 @@ class Job:
     ) -> None:
         self.line = line
         self.pid = pid
-        (self.pidfd,) = line.kept
+        self.pidfd = pidfd
         self.process = spec_process
         self.spec = spec
         self.linux: Mapping[str, Any] = spec.get("linux") or {}
@@ -59,11 +60,12 @@ def enter(
     program = None if process.get("privileged") else compile_filter(spec)
 
     def body(line: Line) -> None:
-        job = Job(line, container_pid, process, spec, program, preserve)
+        job = Job(line, container_pidfd, container_pid, process, spec, program, preserve)
         run_steps(HOST_STEPS, job)
         stage.spawn(line, 0, job.unified, job.process, lambda: run_steps(STEPS, job))
+        os._exit(0)
 
-    return Pending(body, stdio, started=True, preserve=preserve, keep=(container_pidfd,))
+    return forked(body, stdio, started=True, preserve=preserve, keep=(container_pidfd,))
 
 
 def _hide(_: Job) -> None:
@@ -85,11 +87,12 @@ def _enter_cgroup(job: Job) -> None:
 
 
 def _prepare_process(job: Job) -> None:
-    process.prepare(job.process)
+    with closing(os.open("/proc", linux.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as processes:
+        process.prepare(job.process, processes)
 
 
 def _own_streams(job: Job) -> None:
-    users.own_streams(job.process.get("user") or {}, partial(namespaces.host_id, job.linux))
+    users.own_streams((0, 1, 2), job.process.get("user") or {}, partial(namespaces.host_id, job.linux))
 
 
 def _join(job: Job) -> None:

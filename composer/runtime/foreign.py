@@ -20,7 +20,7 @@ from composer.runtime import linux, namespaces
 from composer.runtime.errors import StepError
 from composer.runtime.inroot import closing
 from composer.runtime.overlay import Overlay
-from composer.runtime.pending import Line, Pending, Stdio, run_steps
+from composer.runtime.pending import Line, Pending, Stdio, forked, run_steps
 from composer.runtime.rootfs import open_root
 
 _PATIENCE = 10.0  # seconds for a terminal that should be there already
@@ -103,7 +103,7 @@ def create(
         run_steps(STEPS, Job(line, program, spec, bundle, name, overlay, network_sockets))
         os._exit(0)
 
-    return Pending(body, stdio)
+    return forked(body, stdio)
 
 
 def _find(job: Job) -> None:

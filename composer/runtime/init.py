@@ -16,6 +16,16 @@ from composer.runtime.pending import run_steps
 from composer.runtime.stage import Job
 
 
+def _enter_cgroup(job: Job) -> None:
+    """Before anything else: it is limited, and found, from here on."""
+    for path, door in job.doors:
+        try:
+            os.write(door, b"0")
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
+        os.close(door)
+
+
 def _identity(job: Job) -> None:
     if job.namespaces.has("user"):
         users.become_root()
@@ -119,6 +129,10 @@ def _pivot(job: Job) -> None:
         job.root = rootfs.leave(job.root, propagation, job.outside)
     if (job.spec.get("root") or {}).get("readonly"):
         linux.mount_setattr(job.root.descriptor, on=linux.MOUNT_ATTR_RDONLY, path="/")
+    if "mount" in job.namespaces.new and not job.spec.get("hooks"):  # which know the namespace by now
+        # Since Linux 6.8 mountinfo(5) lists mounts by when they came into being, and the stage opened the
+        # host's first. A copy of the namespace has them all anew, in the order in which they are attached.
+        linux.unshare(linux.CLONE_NEWNS)
 
 
 def _personality(job: Job) -> None:
@@ -152,6 +166,7 @@ def _program(job: Job) -> None:
 
 
 STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
+    ("cgroup", _enter_cgroup),
     ("identity", _identity),
     ("cgroup namespace", _cgroup_namespace),
     ("session", _session),

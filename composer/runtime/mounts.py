@@ -133,6 +133,10 @@ class Operation:
     def describe(self) -> str:
         raise NotImplementedError
 
+    def held(self) -> list[int]:
+        """The descriptors between the two halves."""
+        return [self.mount] if self.mount >= 0 else []
+
     def open(self, host: Host) -> None:
         """Host side: open what only the host can see."""
 
@@ -241,6 +245,9 @@ class Cgroup(Operation):
 
     def describe(self) -> str:
         return f"cgroup at {self.destination}"
+
+    def held(self) -> list[int]:
+        return [tree for _, tree in self.trees]
 
     def open(self, host: Host) -> None:
         self.alone = host.alone

@@ -114,24 +114,11 @@ def new_userns(uid_mappings: Iterable[Mapping[str, int]], gid_mappings: Iterable
 _samples: dict[str, int] = {}
 
 
-def sample(linux_part: Mapping[str, Any]) -> int:
-    """A user namespace in which nobody lives, with the mappings of a container that is to have a new one: for
-    id-mapped mounts. Made once, remembered by the caller's process; -1 when there is nothing to map.
-
-    Raises StepError.
-    """
-    wanted = any(
-        row.get("type") == "user" and not row.get("path") for row in linux_part.get("namespaces") or ()
-    )
-    uids, gids = linux_part.get("uidMappings") or (), linux_part.get("gidMappings") or ()
-    if not wanted or not uids or not gids:
-        return -1
-    key = f"{uids}{gids}"
+def sample(uid_mappings: Iterable[Mapping[str, int]], gid_mappings: Iterable[Mapping[str, int]]) -> int:
+    """As `new_userns`, but made once and then remembered by this process: for id-mapped mounts."""
+    key = f"{uid_mappings}{gid_mappings}"
     if key not in _samples:
-        try:
-            _samples[key] = new_userns(uids, gids)
-        except OSError as error:
-            raise StepError.of("namespaces", error) from error
+        _samples[key] = new_userns(uid_mappings, gid_mappings)
     return _samples[key]
 
 

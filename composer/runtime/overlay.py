@@ -40,9 +40,13 @@ class Owner:
 
     @contextmanager
     def workshop(self) -> Iterator[None]:
-        """A mount namespace that nobody sees: mapped layers can be attached there, as overlay wants them to
-        be before Linux 6.15. Always the same one; "/" is the caller's in there, too.
+        """Where `loose` mounts are not enough: a mount namespace that nobody sees, to attach them in.
+
+        Always the same one; "/" is the caller's in there, too.
         """
+        if loose():
+            yield
+            return
         home = _where()
         if self._shop:
             _go(self._shop)
@@ -56,6 +60,26 @@ class Owner:
             _go(home)
             for descriptor in home:
                 os.close(descriptor)
+
+    def close(self) -> None:
+        for descriptor in self._shop or ():
+            os.close(descriptor)
+        self._shop = None
+
+
+_loose: list[bool] = []
+
+
+def loose() -> bool:
+    """Whether mounts that are attached nowhere can be copied, and be layers: Linux 6.15. Asked once."""
+    if not _loose:
+        with closing(linux.fsopen("tmpfs")) as context, closing(linux.fsmount(context)) as mount:
+            try:
+                os.close(linux.open_tree(mount, "", linux.OPEN_TREE_CLONE | linux.AT_EMPTY_PATH))
+                _loose.append(True)
+            except OSError:
+                _loose.append(False)
+    return _loose[0]
 
 
 def _where() -> tuple[int, int]:
@@ -131,6 +155,8 @@ def _open_layer(path: str, owner: Owner | None) -> int:
         return os.open(path, linux.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     layer = linux.open_tree(linux.AT_FDCWD, path, linux.OPEN_TREE_CLONE)
     idmap(layer, owner.userns, recursive=False, path=path)
+    if loose():
+        return layer
     with closing(os.open("/", linux.O_PATH | os.O_CLOEXEC)) as anywhere:
         linux.move_mount(layer, anywhere, path)
     return layer

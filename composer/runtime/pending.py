@@ -1,11 +1,12 @@
 """The two ends of a container's birth: the channel, who waits, and what it comes from.
 
-    caller ──fork──▶ stage ──clone──▶ the container's process ──exec──▶ the program
-                     host's rights     a child of the caller too (CLONE_PARENT)
+    caller ──▶ stage ──clone──▶ the container's process ──exec──▶ the program
+               host's rights    a child of the caller, as the stage is (CLONE_PARENT)
 
 Messages (one JSON object each, on a sequenced-packet socket; descriptors by SCM_RIGHTS):
 
-    process   from the stage: the host's pid, with the pidfd; it ends after that
+    helper    a process that does the rest of the stage's work, to be reaped
+    process   from the stage: the host's pid, with the pidfd; it is done with it
     console   the pty master
     sockets   names of descriptors opened in the new network namespace
     hooks     everything is mounted; the hooks of the runtime's namespace are due
@@ -25,7 +26,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from composer.runtime import linux
@@ -49,7 +50,6 @@ class Line:
 
     def __init__(self, end: socket.socket) -> None:
         self.socket = end
-        self.kept: list[int] = []  # the descriptors that were asked to be kept, under their new numbers
 
     def send(self, kind: str, descriptors: Sequence[int] = (), **fields: Any) -> None:
         message = json.dumps({"kind": kind, **fields}).encode()
@@ -89,40 +89,45 @@ def run_steps(steps: Sequence[tuple[str, Callable[[Any], None]]], job: Any) -> N
 
 
 class Pending:
-    """One forked container, or process in a container, on its way; no method blocks for longer than an exit.
+    """One container, or process in a container, on its way; no method blocks for longer than an exit.
 
-    Poll `channel` for reading, then call `advance`. A failed one has reaped its processes; of any other,
-    `pidfd` is the caller's to wait for. All descriptors it holds belong to the caller, who closes `channel`
-    at the end.
+    Poll `channel` for reading, then call `advance`. `pidfd`, once there is one, is the caller's to wait for.
+    All descriptors it holds belong to the caller, who calls `close` at the end.
     """
 
-    def __init__(
-        self,
-        body: Callable[[Line], None],
-        stdio: Stdio,
-        *,
-        started: bool = False,
-        preserve: int = 0,
-        keep: Sequence[int] = (),
-        hooks: Callable[[int], None] | None = None,
-    ) -> None:
+    def __init__(self, *, started: bool = False, hooks: Callable[[int], None] | None = None) -> None:
+        """`hooks` runs those of the runtime's namespace, for a container of this pid."""
         self.pid = 0
         self.pidfd = -1
         self.console = -1
         self.sockets: dict[str, int] = {}
         self.state: State = "starting" if started else "creating"
         self.error: StepError | None = None
+        self.helpers: list[int] = []
+        """pidfds of the processes that have no other use than to help this one on its way."""
+        self.on_born: Callable[[bool], None] = lambda _: None
+        """Told once: that there is a process now, or that there will be none."""
         self._hooks = hooks
-        self.channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channel, self.end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
-        self._helpers = [_fork(body, other, stdio, preserve, keep)]
-        other.close()
+
+    def close(self) -> None:
+        """What is not finished is given up: its process, if there is one, ends by itself."""
+        self.channel.close()
+        self._born(False)
+        self._end_helpers()
+
+    def _born(self, alive: bool) -> None:
+        tell, self.on_born = self.on_born, lambda _: None
+        tell(alive)
 
     def advance(self) -> None:
         """Take what the channel has, and move on."""
         while self.state in ("creating", "created", "starting"):
             try:
-                data, descriptors, _, _ = socket.recv_fds(self.channel, _LONGEST, _MOST_DESCRIPTORS)
+                data, descriptors, _, _ = socket.recv_fds(
+                    self.channel, _LONGEST, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+                )
             except BlockingIOError:
                 return
             except ConnectionError:
@@ -131,14 +136,17 @@ class Pending:
 
     def _take(self, message: dict[str, Any], descriptors: list[int]) -> None:
         match message["kind"]:
+            case "helper":
+                self.helpers += descriptors
             case "process":
                 self.pid, (self.pidfd,) = message["pid"], descriptors
+                self._born(True)
             case "console":
                 (self.console,) = descriptors
             case "sockets":
                 self.sockets = dict(zip(message["names"], descriptors, strict=True))
             case "hooks" if self._hooks:
-                self._helpers.append(_fork_hooks(self._hooks, self.pid, self.channel))
+                self.helpers.append(_fork_hooks(self._hooks, self.pid, self.channel))
             case "created":
                 self.state = "created"
                 self._end_helpers()
@@ -162,19 +170,21 @@ class Pending:
 
     def _fail(self, error: StepError) -> None:
         self.state, self.error = "failed", error
+        self._born(False)
         if self.pidfd >= 0:
-            _end(self.pidfd)
+            end(self.pidfd)
         self._end_helpers()
 
     def _end_helpers(self) -> None:
         """They have nothing left to do but to exit."""
-        for pidfd in self._helpers:
-            _end(pidfd)
+        for pidfd in self.helpers:
+            end(pidfd)
             os.close(pidfd)
-        self._helpers.clear()
+        self.helpers.clear()
 
 
-def _end(pidfd: int) -> None:
+def end(pidfd: int) -> None:
+    """Kill a child, and reap it."""
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
@@ -182,25 +192,32 @@ def _end(pidfd: int) -> None:
         pass  # somebody was quicker
 
 
-def _fork(
-    body: Callable[[Line], None], end: socket.socket, stdio: Stdio, preserve: int, keep: Sequence[int]
-) -> int:
+def forked(
+    body: Callable[[Line], None],
+    stdio: Stdio,
+    *,
+    started: bool = False,
+    preserve: int = 0,
+    keep: Sequence[int] = (),
+) -> Pending:
+    """By a fork that does `body`; it gets `stdio`, `preserve` descriptors from 3 on, and `keep`."""
+    pending = Pending(started=started)
     pid, pidfd = linux.clone(0)
-    if pid:
-        return pidfd
-    try:
-        gc.disable()  # a collection would touch, and so copy, every page that is shared with the caller
-        line = Line(end)
+    if pid == 0:
+        line = Line(pending.end)
         try:
-            _forget_signals()
-            _arrange(line, stdio, preserve, keep)
+            gc.disable()  # a collection would touch, and so copy, every page that is shared with the caller
+            settle(line, stdio, preserve, keep)
             body(line)
         except StepError as error:
             line.fail(error)
         except Exception as error:
             line.fail(StepError.of("fork", error))
-    finally:
-        os._exit(1)
+        finally:
+            os._exit(1)
+    pending.helpers.append(pidfd)
+    pending.end.close()
+    return pending
 
 
 def _fork_hooks(hooks: Callable[[int], None], container: int, channel: socket.socket) -> int:
@@ -211,7 +228,7 @@ def _fork_hooks(hooks: Callable[[int], None], container: int, channel: socket.so
     try:
         line = Line(channel)
         try:
-            _forget_signals()
+            forget_signals()
             hooks(container)
             line.send("go")
         except Exception as error:
@@ -220,7 +237,30 @@ def _fork_hooks(hooks: Callable[[int], None], container: int, channel: socket.so
         os._exit(0)
 
 
-def _forget_signals() -> None:
+def settle(line: Line, stdio: Stdio, preserve: int, keep: Iterable[int]) -> None:
+    """In a new child: default signals; standard streams at 0, 1, 2 (none: nowhere), `preserve` more after
+    them, the channel, `keep`; nothing else.
+
+    The caller holds the ends of other containers' channels and pipes: a copy would keep those open.
+    """
+    forget_signals()
+    first = 3 + preserve
+    streams = [os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if fd < 0 else fd for fd in stdio]
+    copies = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, first) for descriptor in streams]
+    for standard, descriptor in enumerate(copies):
+        os.dup2(descriptor, standard)
+    keep_only((line.socket.fileno(), *keep), first)
+
+
+def keep_only(descriptors: Iterable[int], first: int) -> None:
+    """Close all others from `first` on."""
+    for descriptor in sorted(set(descriptors)):
+        linux.close_range(first, descriptor - 1)
+        first = max(first, descriptor + 1)
+    linux.close_range(first)
+
+
+def forget_signals() -> None:
     """Handlers went with the clone, but what the caller ignores or blocks would survive even exec."""
     for number in range(1, signal.NSIG):
         if signal.getsignal(number) == signal.SIG_IGN:
@@ -228,23 +268,3 @@ def _forget_signals() -> None:
     for number in (32, 33):
         linux.default_action(number)  # make(1), for one, leaves them ignored
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def _arrange(line: Line, stdio: Stdio, preserve: int, keep: Sequence[int]) -> None:
-    """Standard streams at 0, 1, 2, `preserve` more after them, the channel, `keep`; nothing else.
-
-    The caller holds the ends of other containers' channels and pipes: a copy would keep those open.
-    """
-    first = 3 + preserve
-    streams = [os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if fd < 0 else fd for fd in stdio]
-    wanted = (*streams, line.socket.fileno(), *keep)
-    copies = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, first) for descriptor in wanted]
-    for standard, descriptor in enumerate(copies[:3]):
-        os.dup2(descriptor, standard)
-    line.socket.detach()
-    line.socket = socket.socket(fileno=copies[3])
-    line.kept = copies[4:]
-    for descriptor in sorted(copies[3:]):
-        linux.close_range(first, descriptor - 1)
-        first = descriptor + 1
-    linux.close_range(first)

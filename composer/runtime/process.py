@@ -60,29 +60,32 @@ def _infinite(value: int) -> int:
     return resource.RLIM_INFINITY if value >= 2**63 - 1 else value
 
 
-def prepare(process: Mapping[str, Any]) -> None:
-    """Of this process, for the one that is cloned from it to inherit. Raises OSError, StepError."""
+def prepare(process: Mapping[str, Any], processes: int, pid: int = 0) -> None:
+    """Of another process, or of this one for what is cloned from it to inherit; `processes` is an open /proc.
+
+    Raises OSError, StepError.
+    """
     score = process.get("oomScoreAdj")
     if score is not None:
-        linux.write_file("/proc/self/oom_score_adj", str(score))
+        linux.write_file(f"{pid or 'self'}/oom_score_adj", str(score), processes)
     for number, _, hard in rlimits(process):
-        _make_room(number, hard)
+        _make_room(pid, number, hard)
     priority = process.get("ioPriority")
     if priority:
         class_ = _IO_CLASSES.get(priority["class"])
         if class_ is None:
             raise StepError("ioPriority", errno.EINVAL, priority["class"], "no such class")
-        linux.ioprio_set(0, class_, priority.get("priority", 0))
+        linux.ioprio_set(pid, class_, priority.get("priority", 0))
 
 
-def _make_room(number: int, hard: int) -> None:
+def _make_room(pid: int, number: int, hard: int) -> None:
     """Raise the hard limit if need be; the limits themselves come last, so that they cannot hinder us."""
-    soft, now = resource.getrlimit(number)
+    soft, now = resource.prlimit(pid, number)
     if now == resource.RLIM_INFINITY or (hard != resource.RLIM_INFINITY and hard <= now):
         return
     try:
-        resource.setrlimit(number, (soft, hard))
-    except ValueError:
+        resource.prlimit(pid, number, (soft, hard))
+    except (PermissionError, ValueError):
         name = next(name for name, known in _RLIMITS.items() if known == number)
         text = f"may not be raised to {hard} here, at most {now} (CAP_SYS_RESOURCE is missing)"
         raise StepError("rlimits", errno.EPERM, name, text) from None

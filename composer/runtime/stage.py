@@ -1,85 +1,78 @@
-"""The stage: the first of the two processes a container comes from. It has the host's view and rights.
+"""What a stage does for one container: everything that needs the host's view and rights, up to the clone.
 
-It makes and enters the control group, opens everything of the host that the container will get, joins the
-namespaces that exist already, and ends with a clone into all the new ones.
+It makes the control group, opens whatever of the host the container will get, and clones the container's
+process into its new namespaces. Nothing of that changes the stage itself, which may go on with another
+container; what would is done in a fork of it.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from composer.runtime import cgroup, linux, mounts, process, users
 from composer.runtime.errors import StepError
 from composer.runtime.inroot import Root
+from composer.runtime.launch import compile_filter
 from composer.runtime.namespaces import (
     Namespaces,
     enter_new_time,
     host_id,
     join,
-    new_userns,
     open_joined,
+    sample,
     write_maps,
 )
 from composer.runtime.overlay import Overlay, Owner
-from composer.runtime.pending import Line, run_steps
+from composer.runtime.pending import Line, Stdio, run_steps, settle
 from composer.runtime.rootfs import Node, nodes, open_nodes, open_root
+
+
+class Order(NamedTuple):
+    """A container to be made; see `create.create`."""
+
+    spec: Mapping[str, Any]
+    bundle: str
+    name: str
+    overlay: Overlay | None
+    network_sockets: bool
+    preserve: int
 
 
 class Job:
     """What the steps work on. Written by the stage, then copied into the container's process by the clone."""
 
-    def __init__(
-        self,
-        line: Line,
-        spec: Mapping[str, Any],
-        bundle: str,
-        *,
-        name: str,
-        overlay: Overlay | None,
-        network_sockets: bool,
-        program: bytes | None,
-        preserve: int,
-        listener: int,
-        shown: int,
-    ) -> None:
+    def __init__(self, line: Line, order: Order, stdio: Stdio, listener: int) -> None:
         self.line = line
-        self.spec = spec
-        self.process: Mapping[str, Any] = spec.get("process") or {}
-        self.linux: Mapping[str, Any] = spec.get("linux") or {}
-        self.bundle = bundle
-        self.name = name
-        self.overlay = overlay
-        self.network_sockets = network_sockets
-        self.program = program  # the compiled seccomp filter
-        self.preserve = preserve
+        self.spec = order.spec
+        self.process: Mapping[str, Any] = order.spec.get("process") or {}
+        self.linux: Mapping[str, Any] = order.spec.get("linux") or {}
+        self.bundle = order.bundle
+        self.name = order.name
+        self.overlay = order.overlay
+        self.network_sockets = order.network_sockets
+        self.preserve = order.preserve
+        self.stdio = stdio
         self.listener = listener
-        self.shown = shown  # a user namespace with the container's mappings, for id-mapped mounts
+        self.program: bytes | None = None  # the compiled seccomp filter
         self.namespaces = Namespaces.of(self.linux.get("namespaces") or ())
         self.operations: list[mounts.Operation] = []
+        self.doors: list[tuple[str, int]] = []  # of the group: path, descriptor
         self.group: cgroup.Group | None = None
         self.unified = -1
         self.root = Root(-1)
         self.joined: list[tuple[str, int]] = []
         self.processes = -1  # the host's /proc
         self.outside = -1  # the mount namespace to return to, for a container that has none of its own
-        self.userns: dict[str, int] = {}  # text of the mappings → descriptor
         self.owner: Owner | None = None  # whose layers and nodes are shown to be; None: the host's
         self.nodes: list[Node] = []
         self.opened_nodes: dict[str, int] = {}
         self.proc = -1  # a procfs nobody else can reach
         self.terminal = -1
         self.init = -1  # the program of pid 1, if it is ours
-
-    def mapped(self, uids: Any, gids: Any) -> int:
-        """The user namespace with these mappings; made once."""
-        key = _key(uids, gids)
-        if key not in self.userns:
-            self.userns[key] = new_userns(uids, gids)
-        return self.userns[key]
 
     @property
     def mappings(self) -> tuple[Any, Any]:
@@ -89,13 +82,27 @@ class Job:
     def own_dev(self) -> bool:
         return any(op.destination == "/dev" and isinstance(op, mounts.Filesystem) for op in self.operations)
 
+    @property
+    def leaves(self) -> bool:
+        """Whether the way to the container leads the stage itself where it would not come back from."""
+        return bool(self.namespaces.joined) or "time" in self.namespaces.new
 
-def _key(uids: Any, gids: Any) -> str:
-    return f"{uids}{gids}"
+    def held(self) -> Iterator[int]:
+        """The descriptors that the container's process gets, but for the channel and its streams."""
+        one = (self.listener, self.unified, self.root.descriptor, self.processes, self.outside)
+        yield from (descriptor for descriptor in one if descriptor >= 0)
+        yield from (descriptor for _, descriptor in (*self.doors, *self.joined))
+        yield from self.opened_nodes.values()
+        for operation in self.operations:
+            yield from operation.held()
 
-
-def _hide(_: Job) -> None:
-    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+    def release(self) -> None:
+        """The stage needs nothing of it any more."""
+        for descriptor in (*self.held(), *(stream for stream in self.stdio if stream >= 0)):
+            os.close(descriptor)
+        if self.owner:
+            self.owner.close()
+        self.line.socket.close()
 
 
 # What would change the machine, or nothing, when its namespace is the machine's.
@@ -127,7 +134,11 @@ def _check(job: Job) -> None:
         )
 
 
-def _enter_cgroup(job: Job) -> None:
+def _compile(job: Job) -> None:
+    job.program = compile_filter(job.spec)
+
+
+def _make_cgroup(job: Job) -> None:
     """The group is the caller's to remove, also after a failure.
 
     On v2 the container's process is cloned into it, unless a cgroup namespace is joined before: where
@@ -142,12 +153,20 @@ def _enter_cgroup(job: Job) -> None:
     job.group = cgroup.open(path)
     job.group.create(resources)
     cloned = "cgroup" not in job.namespaces.joined
-    job.group.enter(cloned=cloned)
+    job.doors = [(door, os.open(door, os.O_WRONLY | os.O_CLOEXEC)) for door in job.group.doors(cloned=cloned)]
     job.unified = unified_of(job.group) if cloned else -1
 
 
-def _prepare_process(job: Job) -> None:
-    process.prepare(job.process)
+def _open_namespaces(job: Job) -> None:
+    job.processes = os.open("/proc", linux.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    job.joined = open_joined(job.namespaces.joined)
+    if not job.namespaces.has("mount"):
+        job.outside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    if all(job.mappings) and job.namespaces.has("user"):
+        uid, gid = (host_id(job.linux, kind, 0) for kind in ("uid", "gid"))
+        job.owner = Owner(sample(*job.mappings), uid, gid)
+    elif "user" in job.namespaces.new:
+        raise StepError("namespaces", errno.EINVAL, "linux.uidMappings", "a user namespace needs mappings")
 
 
 def _open_root(job: Job) -> None:
@@ -158,7 +177,7 @@ def _open_root(job: Job) -> None:
 
 def _open_mounts(job: Job) -> None:
     job.operations = mounts.operations(job.spec, job.bundle)
-    host = mounts.Host(job.mapped, job.owner, _groups(job.group), alone=cgroup.layout().kind == "v2")
+    host = mounts.Host(sample, job.owner, _groups(job.group), alone=cgroup.layout().kind == "v2")
     for operation in job.operations:
         operation.open(host)
 
@@ -183,56 +202,78 @@ def _open_devices(job: Job) -> None:
         job.opened_nodes = open_nodes(job.nodes, job.owner, partial(host_id, job.linux))
 
 
-def _open_namespaces(job: Job) -> None:
-    job.joined = open_joined(job.namespaces.joined)
-    if not job.namespaces.has("mount"):
-        job.outside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    if "user" in job.namespaces.joined:
-        job.shown = dict(job.joined)["user"]
-    if all(job.mappings) and job.namespaces.has("user"):
-        job.userns[_key(*job.mappings)] = job.shown
-        uid, gid = (host_id(job.linux, kind, 0) for kind in ("uid", "gid"))
-        job.owner = Owner(job.shown, uid, gid)
-    elif "user" in job.namespaces.new:
-        raise StepError("namespaces", errno.EINVAL, "linux.uidMappings", "a user namespace needs mappings")
-
-
 def _own_streams(job: Job) -> None:
-    users.own_streams(job.process.get("user") or {}, partial(host_id, job.linux))
-
-
-def _join_namespaces(job: Job) -> None:
-    if "time" in job.namespaces.new:
-        enter_new_time(job.linux.get("timeOffsets") or {})
-    job.processes = os.open("/proc", linux.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    join(job.joined, job.namespaces.joined)
+    streams = (stream for stream in job.stdio if stream >= 0)
+    users.own_streams(streams, job.process.get("user") or {}, partial(host_id, job.linux))
 
 
 STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
-    ("hiding", _hide),
     ("specification", _check),
-    ("cgroup", _enter_cgroup),
-    ("process", _prepare_process),
+    ("seccomp", _compile),
+    ("cgroup", _make_cgroup),
     ("namespaces", _open_namespaces),
     ("root", _open_root),
     ("mounts", _open_mounts),
     ("devices", _open_devices),
     ("streams", _own_streams),
-    ("namespaces", _join_namespaces),
 )
 
 
 def run(job: Job, body: Callable[[Job], None]) -> None:
-    """All steps, then `body` in the container's process."""
+    """All steps, then `body` in the container's process. Raises StepError, in either of them."""
     run_steps(STEPS, job)
-    flags = job.namespaces.clone_flags | (linux.CLONE_NEWNS if job.outside >= 0 else 0)
-    spawn(job.line, flags, job.unified, job.process, lambda: body(job), partial(_map, job))
+    if not job.leaves:
+        _spawn(job, body, partial(_give, job))
+        return
+    pid, pidfd = linux.clone(linux.CLONE_PARENT)
+    if pid == 0:
+        job.line.send("helper", [os.pidfd_open(os.getpid())])
+        run_steps(_STEPS_OF_FORK, job)
+        _spawn(job, body, partial(_map, job))
+        os._exit(0)
+    os.close(pidfd)
+
+
+def _prepare(job: Job) -> None:
+    process.prepare(job.process, job.processes)
+
+
+def _join_namespaces(job: Job) -> None:
+    if "time" in job.namespaces.new:
+        enter_new_time(job.linux.get("timeOffsets") or {})
+    join(job.joined, job.namespaces.joined)
+    job.joined = []
+
+
+# What is inherited comes before the namespaces that take the host's rights away.
+_STEPS_OF_FORK: tuple[tuple[str, Callable[[Job], None]], ...] = (
+    ("process", _prepare),
+    ("namespaces", _join_namespaces),
+)
+
+
+def _give(job: Job, pid: int) -> None:
+    """From outside, so that the stage itself stays what it is."""
+    try:
+        process.prepare(job.process, job.processes, pid)
+    except OSError as error:
+        raise StepError.of("process", error) from error
+    _map(job, pid)
 
 
 def _map(job: Job, pid: int) -> None:
     """Give the container's new user namespace its ids, which only somebody outside may do."""
     if "user" in job.namespaces.new:
         write_maps(job.processes, pid, *job.mappings)
+
+
+def _spawn(job: Job, body: Callable[[Job], None], prepare: Callable[[int], None]) -> None:
+    def begin() -> None:
+        settle(job.line, job.stdio, job.preserve, job.held())
+        body(job)
+
+    flags = job.namespaces.clone_flags | (linux.CLONE_NEWNS if job.outside >= 0 else 0)
+    spawn(job.line, flags, job.unified, job.process, begin, prepare)
 
 
 def unified_of(group: cgroup.Group) -> int:
@@ -248,7 +289,7 @@ def spawn(
     body: Callable[[], None],
     prepare: Callable[[int], None] = lambda pid: None,
 ) -> None:
-    """Clone a sibling that runs `body`; tell the caller who it is, `prepare` it, and only then let it begin.
+    """Clone a sibling that runs `body`; `prepare` it, tell the caller who it is, and only then let it begin.
 
     `unified` is a descriptor of its cgroup v2 directory, or -1: opened before any mount namespace was joined.
     """
@@ -263,8 +304,6 @@ def spawn(
             os._exit(1)
         os.close(ready)
         body()
-        return
-    line.send("process", [pidfd], pid=pid)
     try:
         prepare(pid)
     except OSError as error:
@@ -273,5 +312,7 @@ def spawn(
         process.schedule(pid, process_spec.get("scheduler"))
     except OSError as error:
         raise StepError.of("scheduler", error) from error
+    line.send("process", [pidfd], pid=pid)
     os.write(wake, b"1")
-    os._exit(0)
+    for descriptor in (ready, wake, pidfd):
+        os.close(descriptor)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,13 +39,13 @@ def acting_as(uid: int, gid: int) -> Iterator[None]:
         linux.capset(permitted, permitted, inheritable)
 
 
-def own_streams(user: Mapping[str, Any], host_id: Callable[[str, int], int]) -> None:
-    """Give the standard streams that are pipes to the container's user, so that it can open /dev/stdout.
+def own_streams(streams: Iterable[int], user: Mapping[str, Any], host_id: Callable[[str, int], int]) -> None:
+    """Give those of the streams that are pipes to the container's user, so that it can open /dev/stdout.
 
     Pipes of no name only: anything else may be somebody's. `host_id` says the host's id of one inside.
     """
     ids = [host_id(kind, user.get(kind, 0)) for kind in ("uid", "gid")]
-    for stream in (0, 1, 2):
+    for stream in streams:
         if linux.filesystem_magic(stream) == linux.PIPEFS_MAGIC:
             try:
                 os.fchown(stream, *ids)

@@ -136,7 +136,7 @@ class Box:
     def end(self) -> None:
         # The last first: a pid 1 does not end before everything in its namespace has been reaped.
         for pending in reversed(self.pending):
-            pending.channel.close()
+            pending.close()
             if pending.pidfd >= 0 and pending.state != "failed":
                 finish(pending.pidfd)
             for descriptor in (pending.pidfd, pending.console, *pending.sockets.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,3 +195,17 @@ def test_the_groups_of_the_container_only(box: Box) -> None:
     rows = [line.split() for line in text.splitlines() if " - cgroup" in line]
     assert rows
     assert {(row[3], row[5].split(",")[0]) for row in rows} == {("/", "ro")}
+
+
+@pytest.mark.kernel
+def test_mountinfo_lists_them_in_their_order(box: Box, tmp_path: Path) -> None:
+    spec = box.spec("cat", "/proc/self/mountinfo")
+    spec["mounts"] = [
+        *spec["mounts"],
+        {"destination": "/first", "type": "tmpfs"},
+        {"destination": "/second", "type": "bind", "source": str(tmp_path), "options": ["bind"]},
+        {"destination": "/third", "type": "tmpfs"},
+    ]
+    listed = [line.split()[4] for line in box.run(spec).output.splitlines()]
+    wanted = [mount["destination"] for mount in spec["mounts"]]
+    assert [path for path in listed if path in wanted] == wanted

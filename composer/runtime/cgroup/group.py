@@ -160,11 +160,13 @@ class Group:
         v2 has no such way, but clone3(2) starts a process in the group: then say `cloned`. Raises
         CgroupError.
         """
-        for directory in self.directories:
-            if directory != self.unified:
-                tree.move(f"{directory}/tasks", 0)
-            elif not cloned:
-                tree.move(f"{directory}/cgroup.procs", 0)
+        for path in self.doors(cloned=cloned):
+            tree.move(path, 0)
+
+    def doors(self, *, cloned: bool) -> list[str]:
+        """The files by which a process comes in that writes "0" to each of them, as `enter` does."""
+        v1 = [f"{directory}/tasks" for directory in self.directories if directory != self.unified]
+        return v1 if cloned or not self.unified else [*v1, f"{self.unified}/cgroup.procs"]
 
     def pids(self) -> list[int]:
         """All processes inside, in groups below as well. Empty when there is no such group."""
