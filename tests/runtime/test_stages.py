@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from composer.runtime import linux
-from composer.runtime.create import Pending, Stages
+from composer.runtime import linux
+from composer.runtime.create import Pending, Stages, create
 from composer.runtime.pending import end
-from tests.runtime.box import Box, wait
+from tests.runtime.box import NOWHERE, Box, wait
 
 pytestmark = pytest.mark.kernel
 IOPRIO_GET = linux.NR_IOPRIO_SET + 1
@@ -136,10 +137,7 @@ def test_one_that_hangs_holds_up_the_others_only_until_it_is_given_up(box: Box, 
 
 
 def begin(box: Box, spec: dict[str, object], stages: Stages) -> Pending:
-    from composer.runtime import linux
-from composer.runtime.create import Stdio, create
-
-    pending = create(spec, str(box.directory), Stdio(-1, -1, -1), overlay=box.overlay(), stages=stages)
+    pending = create(spec, str(box.directory), NOWHERE, overlay=box.overlay(), stages=stages)
     box.pending.append(pending)
     return pending
 
