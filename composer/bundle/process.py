@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import signal
 
 from composer.bundle.inputs import Account, Image
@@ -12,6 +13,7 @@ from composer.model.stack import SECOND, Service
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GRACE = 10 * SECOND
 LARGEST_SIGNAL = 64
+_PORT = re.compile(r"[1-9]\d{0,4}(/(tcp|udp|sctp))?", re.ASCII)
 
 
 def arguments(service: Service, image: Image) -> list[str]:
@@ -54,6 +56,11 @@ def working_dir(service: Service, image: Image) -> str:
 def user(service: Service, image: Image) -> str:
     """The text that `accounts.resolve` turns into numbers."""
     return service.user or image.get("User") or "0"
+
+
+def exposed(image: Image) -> list[str]:
+    """The ports that the image says it serves, as `80` or `53/udp`; what is no port is left out."""
+    return [text for text in image.get("ExposedPorts") or () if _PORT.fullmatch(text)]
 
 
 def stop_signal(service: Service, image: Image) -> int:

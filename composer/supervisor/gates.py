@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from composer.bundle import process
 from composer.network.netlink import NETLINK_SOCK_DIAG, Netlink
 from composer.network.ports import listening
 from composer.network.streams import begin
@@ -56,7 +57,9 @@ class Gates:
         live.networks = net.expected(await net.places(live, net.wanted(live, service)))
         live.change(gated=True, stopped=False)
         try:
-            live.ports = await net.ports.reserve(live, service, net.binding(live))
+            image = self.core.images.find(live.plan.image)
+            exposed = process.exposed(image.config.get("config") or {})
+            live.ports = await net.ports.reserve(live, service, net.binding(live), exposed)
         except BaseException:
             live.change(gated=False)
             raise

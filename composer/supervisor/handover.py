@@ -19,7 +19,7 @@ from composer.network.ports import PortWish, Reservation, candidates, reserve
 from composer.plan.actions import TakeOver
 from composer.record import PortRow
 from composer.supervisor.names import OWN_NETWORK
-from composer.supervisor.ports import Held, Ports, wishes_of
+from composer.supervisor.ports import Held, Ports, wishes_of, with_exposed
 from composer.supervisor.world import Live
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ async def take_over(core: Core, action: TakeOver) -> None:
     service = core.containers.service_of(live)
     binding = core.net.binding(live) if service.network_mode in OWN_NETWORK else None
     if binding is not None:
-        live.ports = await inherit(core.net.ports, live, service, binding, old)
+        exposed = [row for row in live.ports if not row["published"]]
+        live.ports = with_exposed(await inherit(core.net.ports, live, service, binding, old), exposed)
     live.change(standby=False)
     if old is not None:
         old.change(retired=True)

@@ -67,17 +67,20 @@ class Ports:
         """What is reserved for a container."""
         return self.held.get(live.plan.id[:12], {})
 
-    async def reserve(self, live: Live, service: Service, host_ip: str | None) -> list[PortRow]:
+    async def reserve(
+        self, live: Live, service: Service, host_ip: str | None, exposed: Iterable[str]
+    ) -> list[PortRow]:
         """Reserve every port, or none. One that was free to choose stays what it was, if it still can.
 
-        `host_ip` is for those that name no address; None publishes nothing. Raises ConflictError that names
-        the port and its holder.
+        `host_ip` is for those that name no address; None publishes nothing. `exposed` are the image's, which
+        are only told. Raises ConflictError that names the port and its holder.
         """
         await self.drop()
         if self.of(live):  # held since it began to wait for a connection
             return live.ports
         wishes = [] if host_ip is None else wishes_of(live, service, host_ip)
-        return await self.hold(live, service, reserve_all(wishes, self.holder))
+        rows = await self.hold(live, service, reserve_all(wishes, self.holder))
+        return with_exposed(rows, exposed_rows([*service.expose, *exposed]))
 
     async def hold(self, live: Live, service: Service, reservations: list[Reservation]) -> list[PortRow]:
         """Have the keeper hold them for a container, and serve them; on failure they are free."""
@@ -97,8 +100,7 @@ class Ports:
         if made:
             self.held[live.plan.id[:12]] = dict(made)
         self.serve(live)
-        rows = [row for port, r in zip(service.ports, reservations, strict=False) for row in rows_of(port, r)]
-        return rows + exposed_rows(service)
+        return [row for port, r in zip(service.ports, reservations, strict=False) for row in rows_of(port, r)]
 
     def serve(self, live: Live, *, opening: bool = False) -> None:
         """Carry over what no rule does: from IPv6 to a container without it, from [::1], and the reverse;
@@ -243,13 +245,20 @@ def rows_of_held(sockets: Iterable[Held]) -> Iterator[PortRow]:
             yield PortRow(host_ip=address, published=held.port, target=held.target, protocol=held.protocol)
 
 
-def exposed_rows(service: Service) -> list[PortRow]:
+def exposed_rows(exposed: Iterable[str]) -> list[PortRow]:
     """Ports that are open to the networks only."""
     found = []
-    for text in service.expose:
+    for text in exposed:
         numbers, _, protocol = text.partition("/")
         found += [
             PortRow(host_ip="", published=0, target=number, protocol=protocol or "tcp")
             for number in candidates(numbers)
         ]
     return found
+
+
+def with_exposed(published: list[PortRow], exposed: Iterable[PortRow]) -> list[PortRow]:
+    """Each exposed one once, unless it is published."""
+    seen = {(row["target"], row["protocol"]): row for row in (*published, *exposed)}
+    names = {(row["target"], row["protocol"]) for row in published}
+    return [*published, *(row for name, row in seen.items() if name not in names)]

@@ -123,6 +123,12 @@ def test_what_is_no_signal(text: str) -> None:
         process.signal_number(text)
 
 
+def test_exposed_ports_are_those_that_can_be() -> None:
+    image = {"ExposedPorts": {"80": {}, "53/udp": {}, "0/tcp": {}, "1-65535/tcp": {}, "http": {}}}
+    assert process.exposed(image) == ["80", "53/udp"]
+    assert process.exposed({"ExposedPorts": None}) == []
+
+
 def test_stop_signal_and_grace_prefer_the_service() -> None:
     image = {"StopSignal": "SIGQUIT"}
     assert process.stop_signal(Service(name="web"), {}) == 15

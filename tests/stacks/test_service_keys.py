@@ -246,3 +246,19 @@ def test_json_of_ps_can_be_read_by_scripts(stack: Stack) -> None:
         "host",
         stack.name,
     )
+
+
+def test_ports_that_the_image_exposes_are_told(host: Host) -> None:
+    stack = host.stack("""
+        services:
+          a:
+            build: {context: ., dockerfile_inline: "FROM host\\nEXPOSE 6379 80 53/udp\\n"}
+            init: true
+            command: [sleep, "1000"]
+            expose: ["91"]
+            ports: ["127.0.0.1::80"]
+    """)
+    stack.ok("up", "-d")
+    (row,) = stack.ps().values()
+    (published,) = (each["PublishedPort"] for each in row["Publishers"] if each["PublishedPort"])
+    assert row["Ports"] == f"127.0.0.1:{published}->80/tcp, 91/tcp, 6379/tcp, 53/udp"
