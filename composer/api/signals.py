@@ -7,7 +7,7 @@ import signal
 from composer.errors import UsageError
 
 
-def number(text: str) -> int:
+def number(text: str, flag: str = "") -> int:
     """`SIGTERM`, `TERM`, `term` or `15`; also `RTMIN+1`. Raises UsageError."""
     word = text.upper().removeprefix("SIG")
     if word.isdigit() and 0 < int(word) < signal.NSIG:
@@ -16,4 +16,5 @@ def number(text: str) -> int:
     try:
         return int(signal.Signals[f"SIG{base}"]) + (int(more) if plus else 0)
     except (KeyError, ValueError):
-        raise UsageError(f"{text!r} is no signal", hint="SIGTERM, HUP or 9, for example") from None
+        where = f"{flag}: " if flag else ""
+        raise UsageError(f"{where}{text!r} is no signal", hint="SIGTERM, HUP or 9, for example") from None

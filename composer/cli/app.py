@@ -138,7 +138,7 @@ def with_environment(options: dict[str, Any], environment: MutableMapping[str, s
         try:
             told = SWITCHES.get(text, text) if flag.kind == "bool" else text
             values, _ = read_flags((flag,), [f"--{flag.name}={told}"], stop_at_first=False)
-        except Unsure:
+        except (Unsure, UsageError):
             raise UsageError(f"{VARIABLES[flag.name]}: {text!r} makes no sense", hint=flag.help) from None
         found |= values
     if found.get("ansi") == "never":

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from composer.api.times import nanoseconds
+from composer.cli import common, logs, single
 from composer.cli import exec as exec_
-from composer.cli import logs, single
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
 from composer.cli.ps import as_json
 from composer.cli.render import words
 from composer.cli.render.listing import Columns, listing, show
-from composer.errors import ComposerError, ConflictError, NotFoundError, UsageError
+from composer.errors import ComposerError, ConflictError, NotFoundError, StackFileError, UsageError
 from composer.record import ContainerRow, stacks
 
 NAME = Positional("CONTAINER", "Its name, or the beginning of its id", complete="container")
@@ -53,7 +53,7 @@ VERBS = {
         "List containers of all stacks",
         (
             Flag("all", "bool", "Also those that do not run", "a"),
-            Flag("format", "str", "table, json, or a Go template", default="table"),
+            common.FORMAT,
             Flag("no-trunc", "bool", "Whole ids and commands"),
             Flag("quiet", "bool", "Only ids", "q"),
         ),
@@ -167,6 +167,11 @@ def run_run(
     quiet = {"progress": "quiet"} if context.options.get("progress", "auto") == "auto" else {}
     mine.options |= quiet
     try:
+        mine.project  # noqa: B018 - wrong flags are told before anything begins
+    except StackFileError as error:
+        path.unlink()
+        raise single.told(error, name) from error
+    try:
         every = {flag.key: flag.initial for flag in up.VERB.flags}
         code = up.run(mine, service=[], **{**every, "detach": detach, "no_start": not detach})
         if detach:
@@ -195,8 +200,9 @@ def foreground(context: Context, name: str, flags: dict[str, Any]) -> int:
 
 
 def run_ls(context: Context, *, all: bool, format: str, no_trunc: bool, quiet: bool) -> int:
+    volumes = str(context.paths.volumes)
     rows = [
-        shown(record["stack"], row, whole=no_trunc)
+        as_json(record["stack"], row, volumes, whole=no_trunc)
         for record in stacks(context.paths)
         for row in sorted(record["containers"], key=lambda r: r["created_at"])
         if all or row["state"] in ALIVE
@@ -206,13 +212,6 @@ def run_ls(context: Context, *, all: bool, format: str, no_trunc: bool, quiet: b
     else:
         show(listing(rows, COLUMNS, format))
     return 0
-
-
-def shown(stack: str, row: ContainerRow, *, whole: bool) -> dict[str, Any]:
-    made = as_json(stack, row)
-    made["Command"] = words.command(row["command"], whole=whole)
-    made["ID"] = row["id"] if whole else row["id"][:12]
-    return made
 
 
 def run_inspect(context: Context, *, format: str, container: list[str]) -> int:

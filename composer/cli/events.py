@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 from composer.api.client import Supervisor
@@ -11,6 +10,7 @@ from composer.api.times import moment
 from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
+from composer.cli.render.listing import compact
 
 VERB = Verb(
     "events",
@@ -33,7 +33,7 @@ VERB = Verb(
 def run(context: Context, *, json: bool, since: str, until: str, service: list[str]) -> int:
     if service:
         context.check_services(service)
-    begin, end = moment(since), moment(until)
+    begin, end = moment(since, "--since"), moment(until, "--until")
     seen = 0
     supervisor = Supervisor.connect(context.stack_paths) if end is None or end > time.time_ns() else None
     number = listen(supervisor) if supervisor else 0
@@ -49,7 +49,7 @@ def run(context: Context, *, json: bool, since: str, until: str, service: list[s
 
 
 def show(event: Event, as_json: bool) -> None:
-    print(json.dumps(told(event)) if as_json else line(event), flush=True)
+    print(compact(told(event)) if as_json else line(event), flush=True)
 
 
 def told(event: Event) -> Event:

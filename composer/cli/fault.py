@@ -13,7 +13,7 @@ from composer.api.times import nanoseconds
 from composer.api.trials import connected
 from composer.cli import common, wish
 from composer.cli.context import Context
-from composer.cli.grammar import Flag, Positional, Verb
+from composer.cli.grammar import Flag, Positional, Verb, refused
 from composer.cli.render.listing import listing, show
 from composer.disk import is_locked, read_json
 from composer.errors import UsageError
@@ -25,7 +25,6 @@ WHILE = (FOR, DETACH)
 SERVICES = Positional("SERVICE", "Which services", many=True, complete="service")
 TARGETS = Positional("TARGET", "Services, on all their networks, or networks", many=True, complete="service")
 PERCENT = re.compile(r"(\d+(?:\.\d+)?)%?")
-SIZE = re.compile(r"(\d+)([kmg]?)b?", re.IGNORECASE)
 
 VERBS = {
     "partition": Verb(
@@ -93,7 +92,7 @@ VERBS = {
     "ls": Verb(
         "ls",
         "List the faults of now",
-        (Flag("format", "str", "table, json, or a Go template", default="table"),),
+        (common.FORMAT,),
     ),
     "clear": Verb(
         "clear",
@@ -143,7 +142,7 @@ def run_freeze_dns(context: Context, *, service: list[str], answer: str, **ways:
 def run_fill_disk(context: Context, *, service: str, path: str, size: str, **ways: Any) -> int:
     if not path:
         raise UsageError("fill-disk: say where", hint="--path DIR, as in --path /dev/shm")
-    return inject(context, "fill-disk", [service], {"path": path, "size": octets(size)}, ways)
+    return inject(context, "fill-disk", [service], {"path": path, "size": common.size(size, "--size")}, ways)
 
 
 def inject(
@@ -189,18 +188,8 @@ def share(text: str) -> float:
     """`1%` is 0.01. Raises UsageError."""
     match = PERCENT.fullmatch(text)
     if not match or float(match[1]) > 100:
-        raise UsageError(f"--loss: {text!r} is no share", hint="as in 10%")
+        raise refused("--loss", text, "no share", "as in 10%")
     return float(match[1]) / 100
-
-
-def octets(text: str) -> int:
-    """`64m`; 0 for nothing said. Raises UsageError."""
-    if not text:
-        return 0
-    match = SIZE.fullmatch(text)
-    if not match:
-        raise UsageError(f"--size: {text!r} is no size", hint="as in 64m")
-    return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2].lower()]
 
 
 def run_ls(context: Context, *, format: str) -> int:

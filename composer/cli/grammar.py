@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from keyword import iskeyword
 from typing import Any, Literal
 
+from composer.errors import UsageError
 from composer.value import Value
 
 Kind = Literal["bool", "str", "int", "list"]
@@ -72,8 +73,17 @@ class Unsure(Exception):
     """This reader will not decide; typer shall."""
 
 
+def refused(flag: str, text: str, what: str, hint: str | None = None) -> UsageError:
+    """The words for a value that a flag cannot have: `text` is `what`."""
+    return UsageError(f"{flag}: {text!r} is {what}", hint=hint)
+
+
 def read(verb: Verb, argv: Sequence[str]) -> dict[str, Any]:
-    """The values of every flag and positional. Raises Unsure for help, mistakes, and anything unusual."""
+    """The values of every flag and positional.
+
+    Raises Unsure for help, missing and unknown words, and anything unusual; UsageError for a value that its
+    flag cannot have.
+    """
     values, rest = read_flags(verb.flags, argv, stop_at_first=verb.passthrough)
     return values | assign(verb.positionals, rest)
 
@@ -128,14 +138,17 @@ def put(values: dict[str, Any], flag: Flag | None, text: str | None, words: list
             raise Unsure
         text = words.pop(0)
     if flag.choices and text not in flag.choices:
-        raise Unsure
+        from composer.model.kinds import nearest  # only for mistakes
+
+        words = [word for word in flag.choices if word]
+        raise refused(f"--{flag.name}", text, f"none of {', '.join(words)}", nearest(text, words))
     if flag.kind == "list":
         values[flag.key].append(text)
     elif flag.kind == "int":
         try:
             values[flag.key] = int(text)
         except ValueError:
-            raise Unsure from None
+            raise refused(f"--{flag.name}", text, "no whole number", "as in 4") from None
     else:
         values[flag.key] = text
 

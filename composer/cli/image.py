@@ -6,6 +6,7 @@ import json
 from functools import partial
 from typing import Any
 
+from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
 from composer.cli.images import split
@@ -13,14 +14,13 @@ from composer.cli.render import words
 from composer.cli.render.listing import Columns, listing, show
 from composer.cli.render.sizes import decimal
 from composer.cli.render.table import shorten
-from composer.errors import ComposerError, UsageError
+from composer.errors import ComposerError
 from composer.images.image import Summary
 from composer.images.store import Store
 from composer.record import stacks
 
 IMAGE = Positional("IMAGE", "A name or an id", complete="image")
 IMAGES = Positional("IMAGE", "Names or ids", many=True, complete="image")
-FORMAT = Flag("format", "str", "table, json, or a Go template", default="table")
 QUIET = Flag("quiet", "bool", "Only ids", "q")
 FORCE = Flag("force", "bool", "Do not ask", "f")
 
@@ -31,7 +31,7 @@ VERBS = {
         (
             Flag("digests", "bool", "Also the digests by which registries know them"),
             Flag("filter", "list", "dangling=true|false, reference=…", "f", metavar="KEY=VALUE"),
-            FORMAT,
+            common.FORMAT,
             Flag("no-trunc", "bool", "Whole ids"),
             QUIET,
         ),
@@ -59,7 +59,10 @@ VERBS = {
         "inspect", "Show everything about images", (Flag("format", "str", "A Go template", "f"),), (IMAGES,)
     ),
     "history": Verb(
-        "history", "Show how an image was made", (Flag("no-trunc", "bool", "Whole lines"), FORMAT), (IMAGE,)
+        "history",
+        "Show how an image was made",
+        (Flag("no-trunc", "bool", "Whole lines"), common.FORMAT),
+        (IMAGE,),
     ),
     "prune": Verb(
         "prune",
@@ -106,11 +109,12 @@ def run_ls(
     quiet: bool,
     repository: str,
 ) -> int:
+    chosen = common.filters(filter, {"dangling": common.TRUTHS, "reference": ()})
     rows = [
         row
         for summary in Store(context.paths).summaries()
         for row in as_json(summary, whole=no_trunc)
-        if named(row, repository) and all(matches(row, text) for text in filter)
+        if named(row, repository) and all(matches(row, *one) for one in chosen)
     ]
     if quiet:
         show("\n".join(dict.fromkeys(row["ID"] for row in rows)))
@@ -145,18 +149,12 @@ def named(row: dict[str, Any], wanted: str) -> bool:
     return not wanted or wanted in (row["Repository"], f"{row['Repository']}:{row['Tag']}")
 
 
-def matches(row: dict[str, Any], text: str) -> bool:
-    """Raises UsageError for a filter that is not known."""
+def matches(row: dict[str, Any], key: str, value: str) -> bool:
     from fnmatch import fnmatchcase
 
-    key, _, value = text.partition("=")
     if key == "dangling":
-        return bool(row["Repository"] == "<none>") == (value.lower() in ("true", "1"))
-    if key == "reference":
-        return any(
-            fnmatchcase(name, value) for name in (row["Repository"], f"{row['Repository']}:{row['Tag']}")
-        )
-    raise UsageError(f"unknown filter {text!r}", hint="dangling=true, or reference=alpine*")
+        return bool(row["Repository"] == "<none>") == common.true(value)
+    return any(fnmatchcase(name, value) for name in (row["Repository"], f"{row['Repository']}:{row['Tag']}"))
 
 
 def run_pull(context: Context, *, platform: str, quiet: bool, image: list[str]) -> int:
@@ -237,15 +235,11 @@ def run_history(context: Context, *, no_trunc: bool, format: str, image: str) ->
 
 def run_prune(context: Context, *, all: bool, force: bool, keep_size: str) -> int:
     from composer.cli.ask import sure
-    from composer.model.units import size
 
+    keep = common.size(keep_size, "--keep-size") if keep_size else None
     what = "all images that no container uses" if all else "all images without a name"
     if not sure(f"This removes {what}.", force):
         return 1
-    try:
-        keep = size(keep_size) if keep_size else None
-    except ValueError as error:
-        raise UsageError(f"--keep-size: {error}") from error
     swept = Store(context.paths).prune(all_=all, keep_size=keep, in_use=used_images(context))
     if swept.deleted:
         print("Deleted Images:", *(f"deleted: {digest}" for digest in swept.deleted), "", sep="\n")

@@ -18,7 +18,7 @@ VERB = Verb(
     "images",
     "List images of containers",
     (
-        Flag("format", "str", "table, json, or a Go template", default="table"),
+        common.FORMAT,
         Flag("quiet", "bool", "Only ids", "q"),
     ),
     (common.SERVICES,),

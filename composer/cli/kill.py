@@ -20,7 +20,7 @@ VERB = Verb(
 
 
 def run(context: Context, *, signal: str, remove_orphans: bool, service: list[str]) -> int:
-    wanted = number(signal)
+    wanted = number(signal, "--signal")
     context.check_services(service)
     supervisor = Supervisor.connect(context.stack_paths)
     if supervisor is None:

@@ -12,9 +12,9 @@ from composer.api.client import Supervisor
 from composer.api.times import moment
 from composer.cli import common
 from composer.cli.context import Context
-from composer.cli.grammar import Flag, Verb
+from composer.cli.grammar import Flag, Verb, refused
 from composer.cli.render.prefix import prefixes
-from composer.errors import ComposerError, UsageError
+from composer.errors import ComposerError
 from composer.logs import Source, read
 from composer.logs import follow as following
 from composer.record import ContainerRow
@@ -61,7 +61,11 @@ def run(
 ) -> int:
     """`only`: the name of the one container that is meant."""
     colour = context.colour and not no_color
-    options: dict[str, Any] = {"tail": lines(tail), "since_ns": moment(since), "timestamps": timestamps}
+    options: dict[str, Any] = {
+        "tail": lines(tail),
+        "since_ns": moment(since, "--since"),
+        "timestamps": timestamps,
+    }
 
     def sources() -> list[Source]:
         rows = chosen(context, service, index, only)
@@ -71,7 +75,7 @@ def run(
 
     supervisor = Supervisor.connect(context.stack_paths) if follow else None
     if supervisor is None:
-        write(read(sources(), until_ns=moment(until), **options))
+        write(read(sources(), until_ns=moment(until, "--until"), **options))
         return 0
 
     def again() -> list[Source]:
@@ -126,5 +130,5 @@ def lines(text: str) -> int | None:
     if text in ("all", "-1"):
         return None
     if not text.isdigit():
-        raise UsageError(f"--tail: {text!r} is not a number of lines", hint="a number, or all")
+        raise refused("--tail", text, "no number of lines", "a number, or all")
     return int(text)

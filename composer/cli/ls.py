@@ -6,10 +6,11 @@ import os
 from collections import Counter
 from typing import Any
 
+from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
+from composer.cli.ps import shown
 from composer.cli.render.listing import listing, show
-from composer.errors import UsageError
 from composer.record import Record, stacks
 
 VERB = Verb(
@@ -18,7 +19,7 @@ VERB = Verb(
     (
         Flag("all", "bool", "Also those of which nothing runs", "a"),
         Flag("filter", "list", "name=… (repeatable)", metavar="KEY=VALUE"),
-        Flag("format", "str", "table, json, or a Go template", default="table"),
+        common.FORMAT,
         Flag("quiet", "bool", "Only names", "q"),
     ),
     examples=(("ls -a", "also what is stopped"),),
@@ -29,11 +30,9 @@ COLUMNS = {"NAME": "Name", "STATUS": "Status", "CONFIG FILES": "ConfigFiles"}
 def run(context: Context, *, all: bool, filter: list[str], format: str, quiet: bool) -> int:
     names = wanted(filter)
     rows = [
-        as_json(record)
+        as_json(record, all)
         for record in stacks(context.paths)
-        if record["containers"]
-        and (all or any(row["state"] in ("running", "restarting") for row in record["containers"]))
-        and (not names or any(name in record["stack"] for name in names))
+        if counted(record, all) and (not names or any(name in record["stack"] for name in names))
     ]
     if quiet:
         show("\n".join(row["Name"] for row in rows))
@@ -43,24 +42,21 @@ def run(context: Context, *, all: bool, filter: list[str], format: str, quiet: b
 
 
 def wanted(filters: list[str]) -> list[str]:
-    """Raises UsageError."""
-    found = []
-    for text in filters:
-        key, _, value = text.partition("=")
-        if key != "name" or not value:
-            raise UsageError(f"unknown filter {text!r}", hint="name=shop, for example")
-        found.append(value)
-    return found
+    return [value for _, value in common.filters(filters, {"name": ()})]
 
 
-def as_json(record: Record) -> dict[str, Any]:
+def as_json(record: Record, all: bool) -> dict[str, Any]:
     """The keys of Docker Compose's `ls --format json`."""
     folder = record["working_dir"]
     files = [file if file == "-" else os.path.join(folder, file) for file in record["files"]]
-    return {"Name": record["stack"], "Status": status(record), "ConfigFiles": ",".join(files)}
+    return {"Name": record["stack"], "Status": status(counted(record, all)), "ConfigFiles": ",".join(files)}
 
 
-def status(record: Record) -> str:
+def counted(record: Record, all: bool) -> Counter[str]:
+    """Its containers by state; only those that are up unless `all` are wanted."""
+    return Counter(row["state"] for row in record["containers"] if all or shown(row))
+
+
+def status(states: Counter[str]) -> str:
     """`exited(1), running(2)`."""
-    counted = Counter(row["state"] for row in record["containers"])
-    return ", ".join(f"{state}({count})" for state, count in sorted(counted.items()))
+    return ", ".join(f"{state}({count})" for state, count in sorted(states.items()))

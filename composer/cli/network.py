@@ -8,12 +8,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from composer.cli import common
 from composer.cli.context import Context
-from composer.cli.grammar import Flag, Positional, Verb
+from composer.cli.grammar import Flag, Positional, Verb, refused
 from composer.cli.render.listing import listing, show
-from composer.cli.volume import complain, pairs
+from composer.cli.volume import complain, labelled, pairs
 from composer.errors import ComposerError, ConflictError, UsageError
 from composer.model.digest import to_json
+from composer.model.kinds import is_address
 from composer.model.stack import NOTHING, Attachment, FrozenMap, IpamPool, Network
 from composer.network import registry
 from composer.network.registry import NetworkRecord
@@ -36,7 +38,7 @@ VERBS = {
                 "f",
                 metavar="KEY=VALUE",
             ),
-            Flag("format", "str", "table, json, or a Go template", default="table"),
+            common.FORMAT,
             Flag("no-trunc", "bool", "Whole ids"),
             Flag("quiet", "bool", "Only ids", "q"),
         ),
@@ -91,14 +93,24 @@ VERBS["connect"] = Verb(
     examples=(("connect shared shop-web-1", "at once if it runs"),),
 )
 VERBS["disconnect"] = Verb("disconnect", "Take a container off a network", (), (ONE, CONTAINER))
+FILTERS: common.Known = {
+    "name": (),
+    "id": (),
+    "driver": (),
+    "label": (),
+    "type": ("custom", "builtin"),
+    "scope": ("local", "global", "swarm"),
+    "dangling": common.TRUTHS,
+}
 COLUMNS = {"NETWORK ID": "ID", "NAME": "Name", "DRIVER": "Driver", "SCOPE": "Scope"}
 
 
 def run_ls(context: Context, *, filter: list[str], format: str, no_trunc: bool, quiet: bool) -> int:
+    chosen = common.filters(filter, FILTERS)
     rows = [
         as_json(record, whole=no_trunc)
         for record in registry.networks(context.paths)
-        if all(matches(context, record, text) for text in filter)
+        if all(matches(context, record, *one) for one in chosen)
     ]
     if quiet:
         show("\n".join(row["ID"] for row in rows))
@@ -107,9 +119,7 @@ def run_ls(context: Context, *, filter: list[str], format: str, no_trunc: bool, 
     return 0
 
 
-def matches(context: Context, record: NetworkRecord, text: str) -> bool:
-    """Raises UsageError for a filter that is not known."""
-    key, _, value = text.partition("=")
+def matches(context: Context, record: NetworkRecord, key: str, value: str) -> bool:
     match key:
         case "name":
             return value in record.name
@@ -122,13 +132,8 @@ def matches(context: Context, record: NetworkRecord, text: str) -> bool:
         case "type":
             return value == "custom"  # nothing here is built in
         case "dangling":
-            return (not registry.held(context.paths, record.name)) == (value.lower() in ("true", "1"))
-        case "label":
-            name, equals, wanted = value.partition("=")
-            return name in record.labels and (not equals or record.labels[name] == wanted)
-    raise UsageError(
-        f"unknown filter {text!r}", hint="name=shop, driver=bridge, dangling=true or label=team=shop"
-    )
+            return (not registry.held(context.paths, record.name)) == common.true(value)
+    return labelled(record.labels, value)
 
 
 def as_json(record: NetworkRecord, *, whole: bool) -> dict[str, Any]:
@@ -183,16 +188,17 @@ def ipam(
     subnets: list[str], gateways: list[str], ranges: list[str], kept: Mapping[str, str] = NOTHING
 ) -> tuple[IpamPool, ...]:
     """Each gateway, range and address that is kept goes with the subnet it lies in. Raises UsageError."""
+    for flag, texts in (("--gateway", gateways), ("--aux-address", kept.values())):
+        if wrong := [text for text in texts if not is_address(text)]:
+            raise refused(flag, wrong[0], "no IP address")
+    parts = [(text, cidr(text, "--ip-range")) for text in ranges]
     found = []
-    try:
-        for text in subnets:
-            subnet = ipaddress.ip_network(text, strict=False)
-            gateway = next((ip for ip in gateways if ipaddress.ip_address(ip) in subnet), "")
-            part = next((r for r in ranges if ipaddress.ip_network(r, strict=False)[0] in subnet), "")
-            aux = {name: ip for name, ip in kept.items() if ipaddress.ip_address(ip) in subnet}
-            found.append(IpamPool(subnet=text, gateway=gateway, ip_range=part, aux_addresses=FrozenMap(aux)))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    for text in subnets:
+        subnet = cidr(text, "--subnet")
+        gateway = next((ip for ip in gateways if ipaddress.ip_address(ip) in subnet), "")
+        part = next((text for text, part in parts if part[0] in subnet), "")
+        aux = {name: ip for name, ip in kept.items() if ipaddress.ip_address(ip) in subnet}
+        found.append(IpamPool(subnet=text, gateway=gateway, ip_range=part, aux_addresses=FrozenMap(aux)))
     for flag, given, taken in (
         ("--gateway", gateways, [pool.gateway for pool in found]),
         ("--ip-range", ranges, [pool.ip_range for pool in found]),
@@ -201,6 +207,14 @@ def ipam(
         if lost := [text for text in given if text not in taken]:
             raise UsageError(f"{flag} {lost[0]} lies in no --subnet")
     return tuple(found)
+
+
+def cidr(text: str, flag: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Raises UsageError."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise refused(flag, text, "no subnet", "as in 10.1.0.0/16") from None
 
 
 def run_inspect(context: Context, *, format: str, network: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from composer.api.client import Supervisor
+from composer.api.times import nanoseconds
 from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
@@ -29,13 +30,8 @@ def run(context: Context, *, after: str | None, idle: bool, service: list[str]) 
 
 def patience(text: str) -> int:
     """In nanoseconds. Raises UsageError."""
-    from composer.model.units import duration
-
-    try:
-        found = duration(text)
-    except ValueError as error:
-        raise UsageError(f"--after: {error}") from None
-    if found <= 0:
+    found = nanoseconds(text, "--after")
+    if not found:
         raise UsageError("--after must be more than nothing", hint="`composer pause` freezes at once")
     return found
 

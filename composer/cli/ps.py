@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import sys
@@ -10,11 +9,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
 from composer.cli.render import words
+from composer.cli.render.listing import listing
 from composer.cli.render.table import fitted, table
-from composer.errors import NotFoundError, UsageError
+from composer.errors import NotFoundError
 from composer.record import ContainerRow
 
 NARROW = (("COMMAND", 8), ("CREATED", 0), ("COMMAND", 0), ("IMAGE", 0), ("PORTS", 12), ("STATUS", 12))
@@ -28,8 +29,8 @@ VERB = Verb(
     (
         Flag("all", "bool", "Also those that do not run", "a"),
         Flag("filter", "list", "status=… (repeatable)", metavar="KEY=VALUE"),
-        Flag("format", "str", "table, json, or a Go template", default="table"),
-        Flag("no-trunc", "bool", "Do not cut the command"),
+        common.FORMAT,
+        Flag("no-trunc", "bool", "Do not cut commands, and in JSON ids and mounts"),
         Flag("orphans", "bool", "Also containers of services that are no longer in the file", default=True),
         Flag("quiet", "bool", "Only ids", "q"),
         Flag("services", "bool", "Only names of services"),
@@ -88,13 +89,7 @@ def known_services(context: Context, ask: bool, rows: Sequence[ContainerRow]) ->
 
 
 def states(filters: Sequence[str], status: Sequence[str]) -> set[str]:
-    found = set(status)
-    for text in filters:
-        key, _, value = text.partition("=")
-        if key != "status" or not value:
-            raise UsageError(f"unknown filter {text!r}", hint="status=running, for example")
-        found.add(value)
-    return found
+    return {*status, *(value for _, value in common.filters(filters, {"status": STATES}))}
 
 
 def show(
@@ -111,14 +106,12 @@ def show(
         lines = [row["id"] for row in rows]
     elif services:
         lines = list(dict.fromkeys(row["service"] for row in rows))
-    elif format == "json":
-        lines = [json.dumps(as_json(context.stack_name, row)) for row in rows]
     elif format in ("table", ""):
         lines = [as_table(context, rows, no_trunc=no_trunc, stats=stats)]
     else:
-        from composer.cli.render.template import render
-
-        lines = [render(format, [as_json(context.stack_name, row) for row in rows])]
+        volumes = str(context.paths.volumes)
+        found = [as_json(context.stack_name, row, volumes, whole=no_trunc) for row in rows]
+        lines = [listing(found, {}, format)]
     if lines and any(lines):
         print("\n".join(lines))
 
@@ -172,19 +165,19 @@ def painted_line(line: str, row: ContainerRow) -> str:
     return f"{line[: status.start()]}\x1b[{code}m{status[0]}\x1b[0m{line[status.end() :]}"
 
 
-def as_json(stack: str, row: ContainerRow) -> dict[str, Any]:
-    """The keys of Docker Compose's `ps --format json`."""
-    mounts = [mount.get("name") or mount.get("source", "") for mount in row["mounts"]]
+def as_json(stack: str, row: ContainerRow, volumes: str, *, whole: bool = False) -> dict[str, Any]:
+    """The keys of Docker Compose's `ps --format json`. `volumes`: the folder of all volumes."""
+    mounts = [mounted(mount, f"{volumes}/") for mount in row["mounts"]]
     return {
-        "Command": words.command(row["command"]),
+        "Command": words.command(row["command"], whole=whole),
         "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(row["created_at"] / 1e9)),
         "ExitCode": row["exit_code"],
         "Health": row["health"],
-        "ID": row["id"],
+        "ID": row["id"] if whole else row["id"][:12],
         "Image": row["image"],
         "Labels": ",".join(f"{key}={value}" for key, value in sorted(row["labels"].items())),
         "LocalVolumes": str(sum(mount["type"] == "volume" for mount in row["mounts"])),
-        "Mounts": ",".join(mounts),
+        "Mounts": ",".join(name if whole or len(name) <= 15 else f"{name[:14]}…" for name in mounts),
         "Name": row["name"],
         "Names": row["name"],
         "Networks": ",".join(row["networks"]),
@@ -198,3 +191,9 @@ def as_json(stack: str, row: ContainerRow) -> dict[str, Any]:
         "State": row["state"],
         "Status": words.status(row),
     }
+
+
+def mounted(mount: dict[str, Any], volumes: str) -> str:
+    """A volume's name, else the path of what is mounted."""
+    below = mount["source"].removeprefix(volumes)
+    return str(below.partition("/")[0] if below != mount["source"] else mount["name"] or mount["source"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from composer.cli.grammar import Flag
-from composer.errors import UsageError
+from composer.api.signals import number
+from composer.cli.grammar import Flag, refused
+from composer.errors import ComposerError, StackFileError, UsageError
+from composer.model.kinds import is_address
 
 LISTS = {
     "add-host": ("extra_hosts", "A host name and its address (repeatable)", "NAME:IP", ""),
@@ -69,10 +72,12 @@ FLAGS: tuple[Flag, ...] = (
     Flag("ulimit", "list", "A limit (repeatable)", metavar="NAME=SOFT[:HARD]"),
 )
 MODES = ("bridge", "host", "none")
+RESTART = re.compile(r"no|always|unless-stopped|on-failure(:\d+)?")
 
 
 def stack(name: str, image: str, command: Sequence[str], flags: Mapping[str, Any]) -> dict[str, Any]:
     """The stack file of one container. Raises UsageError. `$` is no variable here: it is doubled."""
+    judge(flags)
     service: dict[str, Any] = {"image": image, "container_name": name}
     for given, (key, *_) in (LISTS | TEXTS).items():
         if value := flags[key_of(given)]:
@@ -95,6 +100,35 @@ def stack(name: str, image: str, command: Sequence[str], flags: Mapping[str, Any
     join(top, service, flags["network"], flags["network_alias"])
     doubled: dict[str, Any] = double(top)
     return doubled
+
+
+def judge(flags: Mapping[str, Any]) -> None:
+    """What a stack file may say, with a warning at most, and a flag may not. Raises UsageError."""
+    if flags["restart"] and not RESTART.fullmatch(flags["restart"]):
+        what = "none of no, always, unless-stopped, on-failure[:N]"
+        raise refused("--restart", flags["restart"], what)
+    if flags["stop_signal"]:
+        number(flags["stop_signal"], "--stop-signal")
+    for text in (text for text in flags["dns"] if not is_address(text)):
+        raise refused("--dns", text, "no IP address")
+    for text in (text for text in flags["tmpfs"] if not text.startswith("/")):
+        raise refused("--tmpfs", text, "no absolute path")
+    for key in ("health_interval", "health_retries"):
+        if flags[key] and not flags["health_cmd"]:
+            raise UsageError(f"--{key.replace('_', '-')} goes with --health-cmd")
+
+
+def told(error: StackFileError, name: str) -> ComposerError:
+    """What is wrong with the file of a container, by the flags that it was made of."""
+    by_path: dict[tuple[str, ...], str] = {}
+    by_path |= {("services", name, key): flag for flag, (key, *_) in (LISTS | TEXTS).items()}
+    by_path |= {("services", name, "healthcheck", key): f"health-{key}" for key in ("interval", "retries")}
+    by_path |= {("networks",): "network", ("volumes",): "volume", ("services", name): "name"}
+    lines = []
+    for complaint in error.complaints:
+        flag = next((flag for path, flag in by_path.items() if complaint.path[: len(path)] == path), "")
+        lines.append(f"--{flag}: {complaint.message}" if flag else complaint.message)
+    return UsageError("\n".join(dict.fromkeys(lines)))
 
 
 def key_of(flag: str) -> str:

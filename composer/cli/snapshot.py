@@ -33,7 +33,7 @@ VERBS = {
         "List snapshots",
         (
             Flag("all", "bool", "Of all stacks", "a"),
-            Flag("format", "str", "table, json, or a Go template", default="table"),
+            common.FORMAT,
             Flag("quiet", "bool", "Only names", "q"),
         ),
     ),

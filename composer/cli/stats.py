@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.api.client import Supervisor
+from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
 from composer.cli.render.listing import listing, show
@@ -23,7 +24,7 @@ VERB = Verb(
     "Show what containers use: CPU, memory, network, disk",
     (
         Flag("all", "bool", "Also containers that do not run", "a"),
-        Flag("format", "str", "table, json, or a Go template", default="table"),
+        common.FORMAT,
         Flag("no-stream", "bool", "Once, and no more"),
         Flag("no-trunc", "bool", "Do not cut ids"),
         Flag("total", "bool", "Also the whole stack, beside its `x-limits`"),
@@ -169,12 +170,11 @@ def as_json(
     mine = taken(numbers)
     limit = memory.get("limit") or (total_memory() if numbers else 0)
     read, written = (sum(device.get(key, 0) for device in disk) for key in ("read_bytes", "write_bytes"))
-    identity = identity if whole else identity[:12]
     return {
         "BlockIO": f"{decimal(read)} / {decimal(written)}",
         "CPUPerc": f"{used:.2f}%",
         "Container": identity,
-        "ID": identity,
+        "ID": identity if whole else identity[:12],
         "MemPerc": f"{100 * mine / limit if limit else 0:.2f}%",
         "MemUsage": f"{binary(mine)} / {binary(limit)}",
         "Name": name,

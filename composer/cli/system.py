@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from composer import __version__
+from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
 from composer.cli.image import used_images
@@ -26,10 +27,12 @@ VERBS = {
     "df": Verb(
         "df",
         "Show what is on the disk",
-        (Flag("format", "str", "table, json, or a Go template", default="table"),),
+        (common.FORMAT,),
     ),
     "info": Verb(
-        "info", "Show what this host is like", (Flag("format", "str", "text or json", "f", default="text"),)
+        "info",
+        "Show what this host is like",
+        (Flag("format", "str", "text or json", "f", default="text", choices=("text", "json")),),
     ),
     "prune": Verb(
         "prune",

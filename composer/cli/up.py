@@ -127,7 +127,8 @@ def start_early(context: Context) -> None:
 
 
 def check_flags(flags: dict[str, Any], detached: bool) -> None:
-    """Raises UsageError for flags that exclude each other, in Docker Compose's cases."""
+    """Raises UsageError for values that cannot be, and flags that exclude each other as in Docker Compose."""
+    options_of(flags, [])
     pairs = (("build", "no_build"), ("force_recreate", "no_recreate"), ("no_start", "wait"))
     for one, other in pairs:
         if flags[one] and flags[other]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from composer.cli import common
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb
 from composer.cli.render.listing import listing, show
@@ -15,7 +17,6 @@ from composer.record import ContainerRow, damaged, names, stacks
 from composer.volumes.store import VolumeRecord, VolumeStore
 
 NAMES = Positional("VOLUME", "Names of volumes", many=True, complete="volume")
-FORMAT = Flag("format", "str", "table, json, or a Go template", default="table")
 COLUMNS = {"DRIVER": "Driver", "VOLUME NAME": "Name"}
 
 VERBS = {
@@ -30,7 +31,7 @@ VERBS = {
                 "f",
                 metavar="KEY=VALUE",
             ),
-            FORMAT,
+            common.FORMAT,
             Flag("quiet", "bool", "Only names", "q"),
         ),
     ),
@@ -69,9 +70,10 @@ VERBS = {
 
 
 def run_ls(context: Context, *, filter: list[str], format: str, quiet: bool) -> int:
+    chosen = common.filters(filter, {"dangling": common.TRUTHS, "name": (), "label": ()})
     store = VolumeStore(context.paths)
     used = in_use(context)
-    records = [record for record in store.list() if all(matches(record, text, used) for text in filter)]
+    records = [record for record in store.list() if all(matches(record, used, *one) for one in chosen)]
     if quiet:
         show("\n".join(record.name for record in records))
     else:
@@ -79,17 +81,16 @@ def run_ls(context: Context, *, filter: list[str], format: str, quiet: bool) -> 
     return 0
 
 
-def matches(record: VolumeRecord, text: str, used: set[str]) -> bool:
-    """Raises UsageError for a filter that is not known."""
-    key, _, value = text.partition("=")
+def matches(record: VolumeRecord, used: set[str], key: str, value: str) -> bool:
     if key == "dangling":
-        return (record.name not in used) == (value.lower() in ("true", "1"))
-    if key == "name":
-        return value in record.name
-    if key == "label":
-        name, equals, wanted = value.partition("=")
-        return name in record.labels and (not equals or record.labels[name] == wanted)
-    raise UsageError(f"unknown filter {text!r}", hint="dangling=true, name=data or label=team=shop")
+        return (record.name not in used) == common.true(value)
+    return value in record.name if key == "name" else labelled(record.labels, value)
+
+
+def labelled(labels: Mapping[str, str], text: str) -> bool:
+    """Whether there is the label of `KEY` or `KEY=VALUE`."""
+    name, equals, wanted = text.partition("=")
+    return name in labels and (not equals or labels[name] == wanted)
 
 
 def as_json(store: VolumeStore, record: VolumeRecord) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`composer volumes`: the volumes of a stack's containers."""
+"""`composer volumes`: the named volumes of a stack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VERB = Verb(
     "volumes",
     "List volumes of the stack",
     (
-        Flag("format", "str", "table, json, or a Go template", default="table"),
+        common.FORMAT,
         Flag("quiet", "bool", "Only names", "q"),
     ),
     (common.SERVICES,),
@@ -31,7 +31,8 @@ def run(context: Context, *, format: str, quiet: bool, service: list[str]) -> in
     records = [
         record
         for record in store.list()
-        if record.name in used or (not service and record.owner == context.stack_name)
+        if not record.anonymous
+        and (record.name in used or (not service and record.owner == context.stack_name))
     ]
     if quiet:
         show("\n".join(record.name for record in records))

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer.cli import manual, screens
-from composer.cli.app import ROOT_FLAGS, find_verb, table, with_environment
+from composer.cli.app import ROOT_FLAGS, find_verb, main, table, with_environment
 from composer.cli.grammar import Flag, Unsure, Verb, read
 from composer.cli.verbs import GROUPS, NO_DRY_RUN, VERBS, Entry
 from composer.errors import UsageError
@@ -138,10 +138,74 @@ def test_read(verb: str, argv: list[str], expected: dict[str, Any]) -> None:
     assert {key: values[key] for key in expected} == expected
 
 
-@pytest.mark.parametrize("argv", [["--rmi", "some"], ["--rmi"]])
-def test_what_is_no_choice_is_left_to_the_screens(argv: list[str]) -> None:
+def test_what_is_missing_is_left_to_the_screens() -> None:
     with pytest.raises(Unsure):
-        read(verb_of(("down",)), argv)
+        read(verb_of(("down",)), ["--rmi"])
+
+
+CHOSEN = [
+    (path, flag) for path in PATHS for flag in verb_of(path).flags if flag.choices or flag.kind == "int"
+]
+
+
+@pytest.mark.parametrize(("path", "flag"), CHOSEN, ids=[" ".join((*p, f.name)) for p, f in CHOSEN])
+def test_a_value_that_cannot_be_is_refused_in_our_words(path: tuple[str, ...], flag: Flag) -> None:
+    """Every choice and every number, of every command."""
+    with pytest.raises(UsageError) as caught:
+        read(verb_of(path), [f"--{flag.name}", "no-such"])
+    assert caught.value.message.startswith(f"--{flag.name}: 'no-such' is no")
+    assert all(word in caught.value.message for word in flag.choices)
+
+
+REFUSED = [
+    ("--parallel x ps", "--parallel: 'x' is no whole number"),
+    ("--progress plan ps", "--progress: 'plan' is none of auto, tty, plain, json, quiet"),
+    ("up -d -t x", "--timeout: 'x' is no time"),
+    ("ps --filter status=runing", "--filter status: 'runing' is none of paused, restarting, removing"),
+    ("ps --filter name=x", "--filter: 'name=x' is no filter of status=…"),
+    ("ls --filter status=x", "--filter: 'status=x' is no filter of name=…"),
+    ("image ls --filter dangling=foo", "--filter dangling: 'foo' is none of true, false"),
+    ("image ls --filter foo=bar", "--filter: 'foo=bar' is no filter of dangling=…, reference=…"),
+    ("volume ls --filter dangling=", "--filter: 'dangling=' is no filter of"),
+    ("network ls --filter type=foo", "--filter type: 'foo' is none of custom, builtin"),
+    ("logs --since foo", "--since: 'foo' is no time"),
+    ("logs --tail x", "--tail: 'x' is no number of lines"),
+    ("events --until foo", "--until: 'foo' is no time"),
+    ("kill -s foo", "--signal: 'foo' is no signal"),
+    ("pause --idle --after x", "--after: 'x' is no time"),
+    ("build --memory foo", "--memory: 'foo' is no size"),
+    ("image prune --keep-size foo", "--keep-size: 'foo' is no size"),
+    ("fault fill-disk web --path /x --size foo", "--size: 'foo' is no size"),
+    ("fault delay web --loss foo", "--loss: 'foo' is no share"),
+    ("system df --format foo", "--format: 'foo' is none of table, json, or a template"),
+    ("ps --format foo", "--format: 'foo' is none of table, json, or a template"),
+    ("system info --format foo", "--format: 'foo' is none of text, json"),
+    ("network create --subnet foo x", "--subnet: 'foo' is no subnet"),
+    ("network create --gateway foo x", "--gateway: 'foo' is no IP address"),
+    ("container run --cpus x host true", "--cpus: must be a number, not `x`"),
+    ("container run --memory x --pids-limit y host true", "--memory: `x` is not a size"),
+    ("container run --memory x --pids-limit y host true", "--pids-limit: must be a whole number"),
+    ("container run --restart foo host true", "--restart: 'foo' is none of no, always"),
+    ("container run --stop-signal foo host true", "--stop-signal: 'foo' is no signal"),
+    ("container run --health-interval 5s host true", "--health-interval goes with --health-cmd"),
+    ("container run --health-cmd x --health-interval foo host true", "--health-interval: `foo` is not"),
+    ("container run --dns foo host true", "--dns: 'foo' is no IP address"),
+    ("container run --publish foo host true", "--publish: `foo`: `foo` is not a port"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "told"), REFUSED, ids=[line for line, _ in REFUSED])
+def test_values_of_flags_are_judged_alike(
+    line: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--FLAG: 'value' is no …`, exit code 2, and nothing is left behind."""
+    (tmp_path / "compose.yaml").write_text("services: {web: {image: host}}")
+    monkeypatch.chdir(tmp_path)
+    for name in ("STATE", "RUN"):
+        monkeypatch.setenv(f"COMPOSER_{name}_DIR", str(tmp_path / name))
+    assert main(line.split()) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.glob("*/stacks/*")) and not list(tmp_path.glob("STATE/containers/*"))
 
 
 def test_a_full_disk_below_standard_output_is_told() -> None:

@@ -20,6 +20,10 @@ ESCAPES = {"\\t": "\t", "\\n": "\n"}
 
 def render(template: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """One line per row; with `table ` in front, aligned under the fields' names. Raises UsageError."""
+    if "{{" not in template:
+        from composer.cli.grammar import refused
+
+        raise refused("--format", template, "none of table, json, or a template", "as in '{{.Name}}'")
     for written, meant in ESCAPES.items():
         template = template.replace(written, meant)
     if template.startswith("table "):
