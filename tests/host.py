@@ -123,8 +123,8 @@ class Stack:
         (self.folder / "compose.yaml").write_text(textwrap.dedent(text))
 
     def ps(self, *words: str) -> dict[str, dict[str, Any]]:
-        """`ps -a --format json` by container name."""
-        lines = self.ok("ps", "-a", "--format", "json", *words).splitlines()
+        """`ps -a --no-trunc --format json` by container name."""
+        lines = self.ok("ps", "-a", "--no-trunc", "--format", "json", *words).splitlines()
         return {row["Name"]: row for row in map(json.loads, lines)}
 
 
