@@ -16,7 +16,7 @@ from composer.cli.render import words
 from composer.cli.render.listing import listing
 from composer.cli.render.table import fitted, table
 from composer.errors import NotFoundError
-from composer.record import ContainerRow
+from composer.record import ContainerRow, PortRow
 
 NARROW = (("COMMAND", 8), ("CREATED", 0), ("COMMAND", 0), ("IMAGE", 0), ("PORTS", 12), ("STATUS", 12))
 """What gives on a narrow terminal, in order: what the other columns do not say stays longest."""
@@ -81,6 +81,11 @@ def shown(row: ContainerRow) -> bool:
     return row["state"] in ("running", "paused", "restarting") or row["plan"].get("gated", False)
 
 
+def ports(row: ContainerRow) -> list[PortRow]:
+    """Nothing leads to what is not up."""
+    return row["ports"] if shown(row) else []
+
+
 def known_services(context: Context, ask: bool, rows: Sequence[ContainerRow]) -> list[str]:
     """Services of the files, which are read only when a name is not among the containers."""
     if not ask or (not rows and context.options.get("project_name") and not context.options.get("file")):
@@ -128,7 +133,7 @@ def as_table(context: Context, rows: Sequence[ContainerRow], *, no_trunc: bool, 
             row["service"],
             words.ago(row["created_at"], now),
             words.status(row, now),
-            words.ports(row["ports"]),
+            words.ports(ports(row)),
         ]
         for row in rows
     ]
@@ -181,9 +186,9 @@ def as_json(stack: str, row: ContainerRow, volumes: str, *, whole: bool = False)
         "Name": row["name"],
         "Names": row["name"],
         "Networks": ",".join(row["networks"]),
-        "Ports": words.ports(row["ports"]),
+        "Ports": words.ports(ports(row)),
         "Project": stack,
-        "Publishers": words.publishers(row["ports"]),
+        "Publishers": words.publishers(ports(row)),
         "Reason": row["reason"],
         "RunningFor": words.ago(row["created_at"]),
         "Service": row["service"],

@@ -176,6 +176,33 @@ def test_looking(stack: Stack) -> None:
     assert done.returncode == 1 and "publishes none" in done.stderr
 
 
+def test_lists_tell_what_docker_compose_tells(host: Host) -> None:
+    """Ids and mounts are cut unless asked for whole, `ls` counts what is up, `volumes` has the named ones."""
+    stack = host.stack("""
+        services:
+          web:
+            {image: host, init: true, command: [sleep, "1000"], expose: ["80"],
+             volumes: [data:/data, /anonymous, .:/here]}
+          job: {image: host, command: ["true"], expose: ["81"]}
+        volumes: {data: }
+    """)
+    stack.ok("up", "-d")
+    stack("wait", "job")
+    web = json.loads(cut := stack.ok("ps", "--format", "json"))
+    assert '"State":"running"' in cut
+    whole = stack.ps()
+    assert web["ID"] == whole[web["Name"]]["ID"][:12]
+    assert sorted(map(len, web["Mounts"].split(","))) == [15, 15, 15]
+    named = f"{stack.name}_data"
+    every = {*stack.ok("volume", "ls", "-q").split(), str(stack.folder)}
+    assert set(whole[web["Name"]]["Mounts"].split(",")) == every
+    assert len(every) == 3 and named in every
+    assert [row["Ports"] for row in sorted(whole.values(), key=lambda row: row["Name"])] == ["", "80/tcp"]
+    assert stack.ok("volumes", "-q") == f"{named}\n"
+    assert json.loads(stack.ok("ls", "--format", "json"))[0]["Status"] == "running(1)"
+    assert json.loads(stack.ok("ls", "-a", "--format", "json"))[0]["Status"] == "exited(1), running(1)"
+
+
 def test_pause_and_unpause(stack: Stack) -> None:
     stack.ok("pause", "web")
     assert {row["State"] for row in stack.ps("web").values()} == {"paused"}

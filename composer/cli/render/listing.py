@@ -21,10 +21,15 @@ def listing(rows: Sequence[Row], columns: Columns, format: str = "table", *, arr
     if format in ("", "table"):
         return table(list(columns), [[cell(row, get) for get in columns.values()] for row in rows])
     if format == "json":
-        return json.dumps(list(rows)) if array else "\n".join(json.dumps(row) for row in rows)
+        return compact(list(rows)) if array else "\n".join(map(compact, rows))
     from composer.cli.render.template import render
 
     return render(format, rows)
+
+
+def compact(value: Any) -> str:
+    """JSON as Docker prints it: people look for `"State":"running"` in it."""
+    return json.dumps(value, separators=(",", ":"))
 
 
 def cell(row: Row, get: str | Callable[[Any], str]) -> str:
