@@ -31,11 +31,11 @@ class Context(context.Context):
         rows = self.record["containers"]
         found = [row["name"] for row in rows if row["service"] not in known and not row["oneoff"]]
         if found:
+            from composer.cli.render.complaint import show_remedy
+
             names = ", ".join(found)
             print(f"warning: orphan containers: {names}: no file has their services", file=sys.stderr)
-            print(
-                "hint: `--remove-orphans` removes them; COMPOSE_IGNORE_ORPHANS=1 is silent", file=sys.stderr
-            )
+            show_remedy("`--remove-orphans` removes them; COMPOSE_IGNORE_ORPHANS=1 is silent")
 
     @property
     def dry_run(self) -> bool:

@@ -60,16 +60,18 @@ def run(
 
 def tell_left(context: Context) -> None:
     """Which containers stay though everything was to go, and what takes them, too."""
+    from composer.cli.render.complaint import show_remedy
+
     project, rows = context.project, context.again()["containers"]
     inactive = set(project.stack_data.get("inactive", ()))
     waiting = [row["name"] for row in rows if row["service"] in inactive]
     orphans = [row["name"] for row in rows if row["service"] not in {*inactive, *project.services}]
     if waiting:
         print(f"note: {', '.join(waiting)}: left, as no active profile has it", file=sys.stderr)
-        print("hint: `composer --profile '*' down` takes all profiles", file=sys.stderr)
+        show_remedy("`composer --profile '*' down` takes all profiles")
     if orphans and not context.says_yes("COMPOSE_IGNORE_ORPHANS"):
         print(f"note: {', '.join(orphans)}: left, as no file has its service", file=sys.stderr)
-        print("hint: `composer down --remove-orphans` takes it, too", file=sys.stderr)
+        show_remedy("`composer down --remove-orphans` takes it, too")
 
 
 def readable(context: Context) -> bool:

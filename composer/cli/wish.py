@@ -9,7 +9,7 @@ from typing import Any
 
 from composer.api.wish import apply, check
 from composer.cli.context import Context
-from composer.cli.render.progress import Display, Update, display
+from composer.cli.render.progress import Display, Json, Update, display
 
 
 def untold(flags: Mapping[str, Any]) -> frozenset[str]:
@@ -21,14 +21,18 @@ def untold(flags: Mapping[str, Any]) -> frozenset[str]:
 def shower(
     shown: Display, *, explain: bool = False, untold: Collection[str] = ()
 ) -> Callable[[dict[str, Any]], None]:
-    """Turns progress frames into updates of a display."""
+    """Turns progress frames into updates of a display. For people failures are told once: at the end."""
+    for_people = not isinstance(shown, Json)
 
     def heard(frame: dict[str, Any]) -> None:
         progress = frame.get("progress")
         if progress and progress["text"] in untold and ("detail" in progress or "total" in progress):
             return
         if progress:
-            detail = progress.get("detail") or (progress.get("because", "") if explain else "")
+            failed = for_people and progress.get("state") == "error"
+            detail = progress.get("detail", "") if not failed else ""
+            if explain:
+                detail = detail or progress.get("because", "")
             shown.update(
                 Update(
                     progress["id"],

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from composer.model import fields
+from composer.model import fields, logdrivers
 from composer.model.check import Finding, Path
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}\Z")
@@ -43,6 +43,9 @@ def _service(service: Mapping[str, Any]) -> Iterator[Finding]:
     if restart and not _RESTART.fullmatch(restart):
         hint = "write no, always, unless-stopped or on-failure[:attempts]"
         yield ("restart",), f"`{restart}` is not a restart policy, so it is never restarted", hint
+    logging = service.get("logging") or {}
+    for path, message, remedy in logdrivers.wrong(logging.get("driver", ""), logging.get("options") or {}):
+        yield ("logging", *path), f"{message}, so it cannot start", remedy
     mode = service.get("deploy", {}).get("mode")
     if mode and mode not in _MODES:
         yield ("deploy", "mode"), f"`{mode}` is not a mode", "write replicated or global"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from composer.errors import ComposerError
+from composer.model.logdrivers import wrong
 from composer.model.stack import Service, Stack
 from composer.model.units import size
 
@@ -27,19 +28,6 @@ STACK_CAP = 1 << 30
 """All the logs of a stack together, as far as its services do not say `max-size` themselves."""
 LEAST = 1 << 20
 
-_SHARED = frozenset(("mode", "max-buffer-size", "tag", "labels", "labels-regex", "env", "env-regex"))
-_SHARED |= frozenset(("cache-disabled", "cache-max-size", "cache-max-file", "cache-compress"))
-_FILE = frozenset(("max-size", "max-file", "compress")) | _SHARED
-OPTIONS: Mapping[str, frozenset[str]] = {
-    "": _FILE,
-    "json-file": _FILE,
-    "local": _FILE,
-    "none": _FILE,
-    "journald": _SHARED,
-    "syslog": _SHARED
-    | frozenset(("syslog-address", "syslog-facility", "syslog-format", "syslog-tls-skip-verify"))
-    | frozenset(("syslog-tls-ca-cert", "syslog-tls-cert", "syslog-tls-key")),
-}
 _TAG = re.compile(r"{{\s*\.(\w+)\s*}}")
 
 
@@ -48,13 +36,8 @@ def check(service: Service) -> None:
     if service.logging.driver or service.logging.options:
         driver, options = service.logging.driver, service.logging.options
         where = f"service {service.name}: logging"
-        if driver not in OPTIONS:
-            known = ", ".join(name for name in OPTIONS if name)
-            raise ComposerError(f"{where}: there is no driver `{driver}` here", hint=f"known are {known}")
-        unknown = sorted(options.keys() - OPTIONS[driver])
-        if unknown:
-            name = driver or "json-file"
-            raise ComposerError(f"{where}: `{unknown[0]}` is no option of the driver {name}")
+        for _, message, hint in wrong(driver, options):
+            raise ComposerError(f"{where}: {message}", hint=hint)
         try:
             bounds(service, 1)
             if driver == "syslog":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import anyio
@@ -54,8 +54,21 @@ class Operation:
 
     @property
     def failures(self) -> list[Blocked]:
-        """What will never be fulfilled."""
-        return [entry for entry in self.blocked if entry.final]
+        """What will never be fulfilled. What waits in vain for something that failed is named with that."""
+        final = [entry for entry in self.blocked if entry.final]
+        waiting: dict[str, list[str]] = {entry.reason: [] for entry in final if not entry.service}
+        found = []
+        for entry in final:
+            if entry.service and entry.reason in waiting:
+                waiting[entry.reason].append(entry.instance)
+            else:
+                found.append(entry)
+        return [_with(entry, waiting.get(entry.reason, ())) for entry in found]
+
+
+def _with(entry: Blocked, others: Iterable[str]) -> Blocked:
+    names = ", ".join(others)
+    return entry.replace(instance=f"{entry.instance} ({names})") if names and not entry.service else entry
 
 
 class Loop:

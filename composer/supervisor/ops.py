@@ -28,6 +28,7 @@ from composer.supervisor.desires import options_of
 from composer.supervisor.faults import NOT_STARTED
 from composer.supervisor.forecast import told
 from composer.supervisor.groups import limit, stack_group
+from composer.supervisor.logdrivers import check as check_logging
 from composer.supervisor.loop import Operation
 from composer.supervisor.ready import Awaited, readiness, state, why_not
 from composer.supervisor.words import LASTING, progress
@@ -69,7 +70,7 @@ class Ops:
     async def apply(self, request: Request) -> dict[str, Any]:
         core, options = self.core, self.wanted(request)
         offline.go(bool(request.fields.get("offline")))
-        self.check_ports(options)
+        self.check_possible(options)
         if "owner" in request.fds:
             core.owner.take(request.fds["owner"])
         core.loop.parallel = max(int(request.fields.get("parallel") or 0), 0)
@@ -172,13 +173,19 @@ class Ops:
             return request.fields.get("origin") or {}
         return {key: self.core.record[key] for key in ("working_dir", "files", "name_given")}
 
-    def check_ports(self, options: Options) -> None:
-        """Raises ConflictError for a taken port before anything of the stack was touched."""
+    def check_possible(self, options: Options) -> None:
+        """Raises ConflictError for a taken port, ComposerError for a log driver that does not exist, before
+        anything of the stack was touched.
+        """
         core = self.core
         assert core.loop.desired is not None
-        if GOALS[options.goal].target == "running" and not options.no_start:
+        if GOALS[options.goal].target == "running":
             chosen = select(core.loop.desired, core.world.observed(), options).chosen
-            core.net.ports.check(core.stack.services[name] for name in sorted(chosen))
+            services = [core.stack.services[name] for name in sorted(chosen)]
+            for service in services:
+                check_logging(service)
+            if not options.no_start:
+                core.net.ports.check(services)
 
     async def predict(self, request: Request) -> dict[str, Any]:
         """What `apply` would do; the stack that is desired stays as it was."""

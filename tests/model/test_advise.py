@@ -27,6 +27,16 @@ CASES = [
         "services.a.ports",
         "are discarded on networks of the driver macvlan",
     ),
+    (
+        "services: {a: {image: x, logging: {driver: gelf}}}",
+        "services.a.logging.driver",
+        "there is no log driver `gelf` here",
+    ),
+    (
+        "services: {a: {image: x, logging: {options: {max-sise: 1m}}}}",
+        "services.a.logging.options.max-sise",
+        "`max-sise` is no option of the log driver json-file",
+    ),
     ("version: '3'\nservices: {a: {image: x}}", "version", "obsolete"),
 ]
 

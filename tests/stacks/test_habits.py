@@ -79,6 +79,20 @@ def test_a_failed_start_says_its_name_once_and_why_remembers(host: Host) -> None
     assert text in stack("why", "web").stdout
 
 
+def test_what_cannot_be_pulled_is_told_once_with_who_waits_for_it(host: Host) -> None:
+    stack = host.stack(
+        """
+        services:
+          web: {image: "localhost:1/no:1"}
+          db: {image: "localhost:1/no:1"}
+        """
+    )
+    done = stack("up", "-d")
+    assert done.returncode == 1
+    assert done.stderr.count("Connection refused") == 1
+    assert "error: image localhost:1/no:1 (db-1, web-1): the connection to localhost:1 failed" in done.stderr
+
+
 def test_what_a_person_kills_stays_down(host: Host) -> None:
     stack = host.stack("""
         services:

@@ -75,8 +75,11 @@ def test_nobody_there_keeps_no_writer_waiting(host: Host) -> None:
 @pytest.mark.parametrize(
     ("logging", "complaint"),
     [
-        ("{driver: fluentd}", "there is no driver `fluentd` here (known are json-file, "),
-        ("{driver: json-file, options: {max-sise: 1m}}", "`max-sise` is no option of the driver json-file"),
+        ("{driver: fluentd}", "there is no log driver `fluentd` here\n  hint: known are json-file, "),
+        (
+            "{driver: json-file, options: {max-sise: 1m}}",
+            "`max-sise` is no option of the log driver json-file",
+        ),
         ("{options: {max-size: lots}}", "lots"),
         ("{options: {max-file: few}}", "`max-file` must be 1 or more, and not few"),
         ('{driver: journald, options: {labels-regex: "("}}', "unterminated subpattern"),
@@ -92,6 +95,7 @@ def test_what_does_not_exist_is_refused_by_name(host: Host, logging: str, compla
     assert done.returncode == 1
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Creating" not in done.stderr, "nothing is begun"
 
 
 def test_driver_none_keeps_nothing(host: Host) -> None:

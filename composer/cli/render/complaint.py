@@ -34,10 +34,20 @@ def show_error(error: ComposerError) -> None:
     else:
         text = f"{paint(RED, 'error:')} {plain(error.message)}"
         if error.hint:
-            text += f"\n{paint(BLUE, 'hint:')} {plain(error.hint)}"
+            text += f"\n{remedy(error.hint, paint)}"
         for note in getattr(error, "__notes__", ()):
-            text += f"\n{paint(DIM, 'note:')} {plain(note)}"
+            text += f"\n  {paint(DIM, 'note:')} {plain(note)}"
     print(text, file=sys.stderr)
+
+
+def remedy(hint: str, paint: Paint) -> str:
+    """What to do about what stands above it."""
+    return f"  {paint(BLUE, 'hint:')} {plain(hint)}"
+
+
+def show_remedy(hint: str) -> None:
+    """Print it on standard error."""
+    print(remedy(hint, to_stderr()), file=sys.stderr)
 
 
 def show_warnings(warnings: Iterable[Complaint]) -> None:
@@ -92,7 +102,7 @@ def one(item: Complaint, paint: Paint, line_of: LineOf) -> str:
         if text is not None:
             lines += excerpt(text, item.place.line, item.place.column, paint)
     if item.hint:
-        lines.append(f"  {paint(BLUE, 'hint:')} {plain(item.hint)}")
+        lines.append(remedy(item.hint, paint))
     return "\n".join(lines)
 
 
