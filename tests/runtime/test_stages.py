@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from composer.runtime import linux
-from composer.runtime import linux
 from composer.runtime.create import Pending, Stages, create
 from composer.runtime.pending import end
 from tests.runtime.box import NOWHERE, Box, wait
