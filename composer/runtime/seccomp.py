@@ -118,7 +118,8 @@ def flag_bits(flags: Iterable[str]) -> int:
     return sum(_FLAGS[flag] for flag in set(flags))
 
 
-def default_profile(capabilities: frozenset[str]) -> dict[str, Any]:
+@functools.lru_cache(maxsize=16)
+def default_profile(capabilities: frozenset[str]) -> Mapping[str, Any]:
     """OCI `linux.seccomp` for a container that asks for no other, by its bounding set of capabilities."""
     from composer.runtime.seccomp_profile import profile
 
