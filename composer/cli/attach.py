@@ -45,7 +45,7 @@ def run(
         raise ComposerError(f'service "{service}" is not running')
     if row["state"] == "paused":
         raise ComposerError(f"container {row['name']} is paused", hint=f"`composer unpause {service}`")
-    log = RawLog(context.stack_paths.log(row["name"]))
+    log = RawLog(context.stack_paths.log(row["name"]), tty=row["tty"])
     with supervisor:
         into = None
         if (row["tty"] or row["stdin"]) and not no_stdin:

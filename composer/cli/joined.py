@@ -19,9 +19,14 @@ BLOCK = 1 << 18
 
 
 class RawLog:
-    """The bytes that a container prints from now on. `folder` is watched, as the log may begin to exist."""
+    """The bytes that a container prints from now on. Its folder is watched, as the log may begin to exist.
 
-    def __init__(self, path: Path) -> None:
+    `tty`: it prints on a terminal, where a line ends with a return and a line feed. A line feed alone is what
+    the keeper writes after a last line that has no end: it is kept back until more comes.
+    """
+
+    def __init__(self, path: Path, *, tty: bool) -> None:
+        self.tty = tty
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.changes = Inotify()
@@ -47,6 +52,8 @@ class RawLog:
             while self.file >= 0 and (data := os.read(self.file, BLOCK)):
                 lines = (self.rest + data).split(b"\n")
                 self.rest = lines.pop()
+                if self.tty and lines and len(lines[-1]) == CONTENT and lines[-1][TAG] != PARTIAL:
+                    self.rest = lines.pop() + b"\n" + self.rest
                 for number, content in runs(lines):
                     write_all(number, content)
             if not self._moved_on():

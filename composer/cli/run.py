@@ -149,5 +149,5 @@ def begin(context: Context, supervisor: Supervisor, name: str, flags: dict[str, 
     from composer.cli.attach import on_terminal
     from composer.cli.joined import RawLog
 
-    log = RawLog(context.stack_paths.log(name))
+    log = RawLog(context.stack_paths.log(name), tty=True)
     return on_terminal(supervisor, supervisor.send("begin", container=name), log)

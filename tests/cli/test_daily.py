@@ -113,6 +113,13 @@ def test_run_on_a_terminal(host: Host) -> None:
     assert terminal.end() == 5
 
 
+def test_a_last_line_without_an_end_stays_so_on_a_terminal(host: Host) -> None:
+    """A prompt that Ctrl-C leaves, for example: where the cursor is, is where it goes on."""
+    stack = host.stack(PAIR)
+    terminal = Terminal(stack, "--progress", "quiet", "run", "--rm", "web", "printf", "one\\ntwo")
+    assert (terminal.end(), terminal.seen) == (0, b"one\r\ntwo")
+
+
 def test_attach_joins_input_and_output_and_detaches(stack: Stack) -> None:
     client = subprocess.Popen(
         [*COMPOSER, "attach", "cat"],
