@@ -52,12 +52,12 @@ class Job:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.site: Site | None = None
-        self.stages: tuple[Stage, ...] = ()
         self.done = ""
         self.doing: set[Any] = set()
         self.built: set[int] = set()
         self.pulled: set[str] = set()
         self.surveys: dict[int, State] = {}
+        self.uses: dict[int, frozenset[int]] = {}
 
 
 class Builder:
@@ -107,7 +107,7 @@ class Builder:
         again = True
         while again:
             again = False
-            for stage in job.stages:
+            for stage in needed(job, site):
                 if stage.number in site.results or not all(n in site.results for n in stage.uses):
                     continue
                 if stage.number not in job.doing and self.look(job, site, stage):
@@ -118,7 +118,6 @@ class Builder:
 
     def read(self, job: Job) -> Site:
         site = Site(job.request, self.cache, self.store, self.environment)
-        job.stages = site.plan.needed(site.target)
         if not job.pulled:
             self.warn(job, (*job.request.warnings, *map(str, site.doubts)))
             unused = unused_arguments(site)
@@ -135,6 +134,8 @@ class Builder:
             if request.pull and isinstance(stage.base, str):
                 self.wanted_anew(job, site, stage)
             self.survey(job, site, stage)
+            if not all(number in site.results for number in job.uses[stage.number]):
+                return False
             state = Walk(site, stage, told.append, None, lookup=lookup).run()
         except Undone:
             if len(self.tasks) < AT_ONCE:
@@ -156,8 +157,9 @@ class Builder:
     def survey(self, job: Job, site: Site, stage: Stage) -> None:
         """Tell what is doubtful before anything is done about it."""
         if stage.number not in job.surveys:
-            job.surveys[stage.number], doubts = survey(site, stage, job.surveys)
-            self.warn(job, map(str, doubts))
+            found = survey(site, stage, job.surveys)
+            job.surveys[stage.number], job.uses[stage.number] = found.state, found.uses
+            self.warn(job, map(str, found.doubts))
 
     def warn(self, job: Job, texts: Iterable[str]) -> None:
         for text in texts:
@@ -286,6 +288,14 @@ class Builder:
             os.waitpid(task.pid, 0)
             os.close(task.pipe)
         self.tasks.clear()
+
+
+def needed(job: Job, site: Site) -> list[Stage]:
+    """The stages that the target needs, and those that what their base images keep for later needs."""
+    found = {stage.number: stage for stage in site.plan.needed(site.target)}
+    for number in sorted({number for uses in job.uses.values() for number in uses} - found.keys()):
+        found |= {stage.number: stage for stage in site.plan.needed(site.plan.stages[number])}
+    return [found[number] for number in sorted(found)]
 
 
 def _child(write: int, body: Callable[[Tell], None]) -> NoReturn:

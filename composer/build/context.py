@@ -71,7 +71,7 @@ class Source:
     def select(self, pattern: str, exclude: Ignore, *, parents: bool = False) -> Iterator[Item]:
         """What a source argument stands for. Nothing is found: no item."""
         above, _, wanted = pattern.partition("/./") if parents else ("", "", pattern)
-        for node in self._find(f"{above}/{wanted}"):
+        for node in self._find(f"{above}/{wanted}", deep=parents):
             path = node.path.lstrip("/")
             name = basename(path)
             if parents:
@@ -82,12 +82,17 @@ class Source:
                 continue
             yield Item(name if parents else "", node, tuple(self._below(node, exclude)))
 
-    def _find(self, pattern: str) -> list[Node]:
+    def _find(self, pattern: str, *, deep: bool) -> list[Node]:
+        """`deep`: `**` stands for any number of folders, none too; otherwise for one name, as `*`."""
         parts = [part for part in normpath("/" + pattern).split("/") if part]
         found = [self.tree.root]
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
-            if re.search(r"[*?\[]", part):
+            if deep and part == "**":
+                found = list(
+                    {node.path: node for top in found for node in self._all(top, files=last)}.values()
+                )
+            elif re.search(r"[*?\[]", part):
                 match = re.compile(expression(part.replace("**", "*")), re.DOTALL).fullmatch
                 found = [
                     child
@@ -104,6 +109,13 @@ class Source:
             if last:
                 found = [c for node in found if (c := self.tree.find(node.path))]
         return [node for node in found if self._wanted(node)]
+
+    def _all(self, top: Node, *, files: bool) -> Iterator[Node]:
+        """A folder and all folders below it; or the files."""
+        if top.is_directory != files:
+            yield top
+        for child in self.tree.children(top) if top.is_directory else ():
+            yield from self._all(child, files=files)
 
     def _wanted(self, node: Node) -> bool:
         path = node.path.lstrip("/")

@@ -20,6 +20,7 @@ from composer.errors import ComposerError
 from composer.layered import Node
 from composer.syscalls import open_in_root
 
+_SHIFTS = {"u": 6, "g": 3, "o": 0}
 _FOLDER = os.O_PATH | os.O_DIRECTORY
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 Mode = Callable[[int], int]
@@ -256,7 +257,7 @@ def mode_of(text: str) -> Mode:
     if re.fullmatch(r"[0-7]{1,5}", text) and int(text, 8) <= 0o7777:
         fixed = int(text, 8)
         return lambda _: fixed
-    clauses = [re.fullmatch(r"([ugoa]*)((?:[-+=][rwxXst]*)+)", part) for part in text.split(",")]
+    clauses = [re.fullmatch(r"([ugoa]*)((?:[-+=](?:[rwxXst]*|[ugo]))+)", part) for part in text.split(",")]
     if not text or not all(clauses):
         raise Wrong(f"--chmod={text} is no mode", "as in 644 or u=rwX,go=rX")
 
@@ -264,7 +265,7 @@ def mode_of(text: str) -> Mode:
         found = mode & 0o7777
         for clause in clauses:
             assert clause is not None
-            for sign, letters in re.findall(r"([-+=])([rwxXst]*)", clause[2]):
+            for sign, letters in re.findall(r"([-+=])([rwxXst]*|[ugo])(?=[-+=]|$)", clause[2]):
                 found = _changed(found, clause[1] or "a", sign, letters, stat.S_ISDIR(mode))
         return found
 
@@ -273,9 +274,11 @@ def mode_of(text: str) -> Mode:
 
 def _changed(mode: int, whom: str, sign: str, letters: str, directory: bool) -> int:
     bits = 0
-    shifts = [shift for name, shift in (("u", 6), ("g", 3), ("o", 0)) if name in whom or "a" in whom]
+    shifts = [shift for name, shift in _SHIFTS.items() if name in whom or "a" in whom]
     for letter in letters:
-        if letter == "s":
+        if letter in _SHIFTS:  # `g=u`: as somebody else has it
+            bits |= sum((mode >> _SHIFTS[letter] & 7) << shift for shift in shifts)
+        elif letter == "s":
             bits |= (0o4000 if 6 in shifts else 0) | (0o2000 if 3 in shifts else 0)
         elif letter == "t":
             bits |= 0o1000

@@ -1,7 +1,7 @@
 """What a build takes from elsewhere: files by HTTP, repositories by git, contexts in archives. K.
 
 Everything fetched is kept under what identifies it (a digest, a commit) and verified against it. Nothing of
-it is run, and a repository's own configuration is not looked at: git gets protocols that only transfer.
+it is run.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from posixpath import basename
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from composer.build.cache import Cache
+from composer.build.git import COMMIT, Git, Secret, is_git, repository
 from composer.errors import ImageError
 from composer.offline import refuse
 
@@ -24,8 +24,6 @@ LARGEST = 8 * 1024**3
 """Bytes of one download."""
 _CHUNK = 1 << 20
 _PATIENCE = 60  # seconds without a byte
-_GIT = re.compile(r"^(git://|git@|ssh://)|\.git(#.*)?$")
-_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 class Fetched:
@@ -36,31 +34,34 @@ class Fetched:
 
 
 class Fetcher:
-    """Of one build: asks for the same thing only once."""
+    """Of one build: asks for the same thing only once. `secret` gives what the build was given by that id."""
 
-    def __init__(self, cache: Cache) -> None:
-        self.cache = cache
-        self.known: dict[str, Fetched] = {}
+    def __init__(self, cache: Cache, secret: Secret = lambda _: None) -> None:
+        self.cache, self.secret = cache, secret
+        self.known: dict[tuple[str, bool], Fetched] = {}
 
-    def identity(self, url: str, checksum: str = "") -> str:
-        """What tells the content behind `url` from any other. Raises ImageError."""
-        return self.get(url, checksum).identity
-
-    def get(self, url: str, checksum: str = "") -> Fetched:
-        """The content behind `url`. Raises ImageError, also when it has not the `checksum` sha256:…"""
-        if checksum and not re.fullmatch("sha256:[0-9a-f]{64}", checksum) and not _COMMIT.fullmatch(checksum):
+    def get(self, url: str, checksum: str = "", *, keep_git: bool = False) -> Fetched:
+        """The content behind `url`. Raises ImageError, also when it has not the `checksum`: sha256:… of a
+        file, or how the commit of a repository begins."""
+        if is_git(url):
+            if checksum and not re.fullmatch("[0-9a-f]{1,64}", checksum):
+                raise ImageError(f"--checksum={checksum} is no commit", hint="its first digits are enough")
+            if checksum or (url, keep_git) not in self.known:
+                self.known[url, keep_git] = self._git(url, checksum, keep=keep_git)
+            return self.known[url, keep_git]
+        if checksum and not re.fullmatch("sha256:[0-9a-f]{64}", checksum):
             raise ImageError(f"--checksum={checksum} is no checksum", hint="as in sha256: and 64 digits")
-        if url not in self.known:
-            self.known[url] = self._git(url) if is_git(url) else self._http(url, checksum)
-        found = self.known[url]
+        if (url, False) not in self.known:
+            self.known[url, False] = self._http(url, checksum)
+        found = self.known[url, False]
         if checksum and found.identity != checksum:
             raise ImageError(f"{url} has the checksum {found.identity}, not {checksum}")
         return found
 
-    def folder(self, context: str) -> str:
+    def folder(self, context: str, *, keep_git: bool = False) -> str:
         """A build context as a folder of this host. Raises ImageError."""
         if is_git(context):
-            return str(self._git(context).path)
+            return str(self._git(context, keep=keep_git).path)
         if context.startswith(("http://", "https://")):
             return str(self._archive(self._http(context, "")))
         if not os.path.isdir(context):
@@ -84,8 +85,11 @@ class Fetcher:
         if path is not None and path.is_file():
             asked = {"If-None-Match": note["etag"], "If-Modified-Since": note["modified"]}
             headers |= {key: value for key, value in asked.items() if value}
+        request = Request(url, headers=headers)
+        if authorization := self._authorization(urlsplit(url)):
+            request.add_unredirected_header("Authorization", authorization)  # for this host alone
         try:
-            with urlopen(Request(url, headers=headers), timeout=_PATIENCE) as answer:
+            with urlopen(request, timeout=_PATIENCE) as answer:
                 return self._save(url, name, answer)
         except HTTPError as error:
             if error.code == 304 and path is not None:
@@ -93,6 +97,15 @@ class Fetcher:
             raise ImageError(f"cannot fetch {url}: {error.code} {error.reason}") from error
         except (URLError, OSError) as error:
             raise ImageError(f"cannot fetch {url}: {getattr(error, 'reason', error)}") from error
+
+    def _authorization(self, where: SplitResult) -> str:
+        """HTTP_AUTH_HEADER_<host> as it is, or HTTP_AUTH_TOKEN_<host>, of the build's secrets."""
+        for host in (where.netloc, where.hostname or ""):
+            if header := self.secret(f"HTTP_AUTH_HEADER_{host}"):
+                return header.decode("latin-1").strip()
+            if token := self.secret(f"HTTP_AUTH_TOKEN_{host}"):
+                return f"Bearer {token.decode('latin-1').strip()}"
+        return ""
 
     def _save(self, url: str, name: str, answer: Any) -> Fetched:
         self.cache.make()
@@ -150,70 +163,39 @@ class Fetcher:
 
     # git
 
-    def _git(self, text: str) -> Fetched:
-        url, _, rest = text.partition("#")
-        ref, _, below = rest.partition(":")
-        commit = ref if _COMMIT.fullmatch(ref) else self._resolve(url, ref)
-        place = self._place(f"git {url} {commit}")
+    def _git(self, text: str, checksum: str = "", *, keep: bool = False) -> Fetched:
+        """`keep`: the .git directory stays, unless the address says otherwise."""
+        wanted = repository(text)
+        git = Git(wanted, self.secret)
+        commit = wanted.ref if COMMIT.fullmatch(wanted.ref) else self._resolved(git)
+        for begins in filter(None, (checksum, wanted.checksum)):
+            if not commit.startswith(begins):
+                raise ImageError(f"{text} is at the commit {commit}, not {begins}")
+        whole = keep if wanted.keep is None else wanted.keep
+        what = f"git {wanted.url} {commit} {whole} {wanted.submodules}"
+        place = self._place(what)
         if not place.is_dir():
-            self._clone(url, ref, commit, place)
-        folder = place / below.strip("/") if below else place
-        if ".." in below.split("/") or not folder.is_dir() or folder.resolve() != folder:
-            raise ImageError(f"{url} has no folder {below} at {ref or 'its HEAD'}")
-        return Fetched(folder, basename(url).removesuffix(".git"), commit)
+            self._check_out(git, commit, place, whole=whole)
+        folder = place / wanted.below.strip("/") if wanted.below else place
+        if ".." in wanted.below.split("/") or not folder.is_dir() or folder.resolve() != folder:
+            raise ImageError(f"{wanted.url} has no folder {wanted.below} at {wanted.ref or 'its HEAD'}")
+        return Fetched(folder, wanted.name, f"{commit} {whole} {wanted.submodules} {wanted.below}")
 
-    def _resolve(self, url: str, ref: str) -> str:
-        refuse(f"{url} is not asked")
-        wanted = ref or "HEAD"
-        lines = _run("ls-remote", "--", url, wanted, f"{wanted}^{{}}").splitlines()
-        found = {name: commit for commit, _, name in (line.partition("\t") for line in lines) if name}
-        for name in (f"refs/tags/{wanted}^{{}}", f"refs/heads/{wanted}", f"refs/tags/{wanted}", wanted):
-            if name in found:
-                return found[name]
-        raise ImageError(f"{url} has no branch or tag {wanted}")
+    def _resolved(self, git: Git) -> str:
+        refuse(f"{git.repository.url} is not asked")
+        return git.resolve()
 
-    def _clone(self, url: str, ref: str, commit: str, place: Path) -> None:
-        refuse(f"{url} is not fetched")
+    def _check_out(self, git: Git, commit: str, place: Path, *, whole: bool) -> None:
+        refuse(f"{git.repository.url} is not fetched")
         self.cache.make()
         unfinished = place.with_name(f"{place.name}.{os.getpid()}")
         unfinished.parent.mkdir(exist_ok=True)
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
-            _run("init", "-q", str(unfinished))
-            where = ("-C", str(unfinished))
-            _run(*where, "fetch", "-q", "--depth=1", "--", url, ref or commit)
-            _run(*where, "-c", "advice.detachedHead=false", "checkout", "-q", "FETCH_HEAD")
-            head = _run(*where, "rev-parse", "HEAD").strip()
-            if head != commit:
-                raise ImageError(f"{url} changed while it was fetched", hint="try again")
+            git.check_out(commit, unfinished)
+            if not whole:
+                for inner in unfinished.rglob(".git"):
+                    shutil.rmtree(inner) if inner.is_dir() else inner.unlink()
             unfinished.rename(place)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def is_git(text: str) -> bool:
-    return bool(_GIT.search(text)) and "://" in text.replace("git@", "://", 1)
-
-
-def _run(*arguments: str) -> str:
-    """git, without questions, without the user's hooks, and with protocols that only transfer."""
-    git = shutil.which("git")
-    if git is None:
-        raise ImageError("git is not installed, and a build takes a repository")
-    environment = {
-        **os.environ,
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ALLOW_PROTOCOL": "git:http:https:ssh",
-        "GIT_CONFIG_NOSYSTEM": "1",
-    }
-    done = subprocess.run(
-        [git, "-c", "core.hooksPath=/dev/null", "-c", "core.symlinks=true", *arguments],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise ImageError(f"git: {done.stderr.strip() or f'exit code {done.returncode}'}")
-    return done.stdout

@@ -108,9 +108,9 @@ class Worker:
         mode: Mode | None,
     ) -> None:
         """A download, as a file for its owner alone unless --chmod says more; or a repository's tree."""
-        fetched = self.site.fetcher.get(url, job.checksum)
+        fetched = self.site.fetcher.get(url, job.checksum, keep_git=job.keep_git)
         tree = Source((RootOverlay("/", (str(fetched.path.parent),)),), owners=False)
-        exclude = Ignore(() if job.keep_git or not fetched.path.is_dir() else (".git",))
+        exclude = Ignore(patterns("\n".join(job.exclude)))
         with _writing(
             root, owner, mode or (None if fetched.path.is_dir() else mode_of("600")), owners=False
         ) as writer:

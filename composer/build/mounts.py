@@ -5,6 +5,7 @@ https://docs.docker.com/reference/dockerfile/#run---mount
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable
 from posixpath import basename
@@ -44,19 +45,21 @@ _KEYS = {
 _SAME = {"dst": "target", "destination": "target", "src": "source", "ro": "readonly", "environment": "env"}
 
 
-def run_mount(text: str) -> RunMount:
-    """Raises Wrong."""
+def run_mount(text: str, expand: Callable[[str], str] = str) -> RunMount:
+    """Fields as in CSV; `expand` replaces the variables of a value, which cannot add fields. Raises Wrong."""
     found: dict[str, Any] = {}
     said: dict[str, str] = {}
-    for part in text.split(","):
+    for part in next(csv.reader([text]), []):
         key, equals, value = part.partition("=")
         key = _SAME.get(key.strip().lower(), key.strip().lower())
-        said[key] = value if equals else "true"
+        said[key] = expand(value) if equals else "true"
     if "rw" in said or "readwrite" in said:
         writes = _boolean("rw", said.pop("rw", "") or said.pop("readwrite", ""))
         said.pop("readwrite", None)
         said["readonly"] = "false" if writes else "true"
-    kind = said.pop("type", "bind")
+    kind = said.pop("type", "bind").lower()
+    if kind == "secret" and "source" in said:
+        said.setdefault("id", said.pop("source"))
     if kind not in _KEYS:
         raise Wrong(f"--mount=type={kind} is not known", f"there are {', '.join(_KEYS)}")
     for key, value in said.items():
@@ -112,6 +115,7 @@ def _size(key: str, text: str) -> int:
 
 
 def _sharing(_: str, text: str) -> str:
+    text = text.lower()
     if text not in ("shared", "private", "locked"):
         raise Wrong(f"--mount: sharing={text} is not known", "it is shared, private or locked")
     return text

@@ -14,6 +14,18 @@ from composer.value import Value
 LARGEST_SECRET = 500 * 1024
 """Bytes, as BuildKit has it."""
 
+BUILTIN = frozenset(
+    (
+        "BUILDKIT_CACHE_MOUNT_NS",
+        "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+        "BUILDKIT_DOCKERFILE_CHECK",
+        "BUILDKIT_INLINE_CACHE",
+        "BUILDKIT_SANDBOX_HOSTNAME",
+        "SOURCE_DATE_EPOCH",
+    )
+)
+"""Build arguments that mean something without an ARG. What others of BuildKit's would do is not done here."""
+
 
 class CachePlace(Value):
     """Where steps travel: a registry's `reference`, or the `tag` of an OCI layout in a `folder`.
@@ -76,6 +88,10 @@ class Request(Value):
         if len(data) > LARGEST_SECRET:
             raise ImageError(f"secret {identity} is larger than {LARGEST_SECRET >> 10} KiB")
         return data
+
+    def builtin(self, name: str) -> bool:
+        """Whether the build argument BUILDKIT_… is true."""
+        return self.args.get(f"BUILDKIT_{name}", "").lower() in ("1", "t", "true")
 
 
 class Options(Value):
@@ -147,7 +163,7 @@ def _request(
         if text.startswith(SERVICE):
             contexts[key] = f"docker-image://{images.get(text.removeprefix(SERVICE), '')}"
     travel = _Travel(name, stack.working_dir)
-    return Request(
+    request = Request(
         name=name,
         images=(images[name], *(tag for tag in build.tags if tag != images[name])),
         context=build.context,
@@ -175,6 +191,7 @@ def _request(
         cache_inline=travel.inline,
         warnings=(*_warnings(name, build), *travel.warnings),
     )
+    return request.replace(cache_inline=True) if request.builtin("INLINE_CACHE") else request
 
 
 def _warnings(name: str, build: Build) -> Iterable[str]:
@@ -182,6 +199,8 @@ def _warnings(name: str, build: Build) -> Iterable[str]:
         yield f"service {name}: of build.platforms only {platform()} is built, this machine's"
     if build.isolation:
         yield f"service {name}: build.isolation has no effect: it is a matter of Windows"
+    if any(grant.uid or grant.gid or grant.mode is not None for grant in build.secrets):
+        yield f"service {name}: uid, gid and mode of build.secrets have no effect: RUN --mount says them"
 
 
 _NO_EFFECT = ("compression", "compression-level", "force-compression", "image-manifest", "oci-mediatypes")

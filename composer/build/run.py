@@ -25,6 +25,7 @@ from composer.build.mounting import like
 from composer.build.mounts import RunMount
 from composer.build.parse import Wrong
 from composer.build.request import Request
+from composer.build.walk import HOSTNAME
 from composer.bundle import accounts, files, security
 from composer.bundle.inputs import Account, HostFacts, Place
 from composer.bundle.spec import spec
@@ -37,6 +38,8 @@ from composer.syscalls import open_in_root
 from composer.value import Value
 
 GROUPS = "/composer/build"
+CACHES = "BUILDKIT_CACHE_MOUNT_NS"
+"""The build argument that gives a build cache mounts of its own."""
 
 
 class Job(Value):
@@ -88,6 +91,7 @@ class Furniture:
         self.environment: dict[str, str] = {}
         self.count = 0
         self.account = account_of(root, job.process.get("User") or "")
+        self.hostname = runner.request.args.get(HOSTNAME) or "build"
 
     def bundle(self) -> dict[str, Any]:
         job, request = self.job, self.runner.request
@@ -106,7 +110,7 @@ class Furniture:
             entrypoint=(),
             environment={**arguments, **self.environment},
             network_mode="none" if job.network == "none" else "host",
-            hostname="build",
+            hostname=self.hostname,
             shm_size=request.shm_size,
             ulimits=request.ulimits,
             resources=Resources(memory=request.memory),
@@ -138,7 +142,7 @@ class Furniture:
             text = Path("/etc/hosts").read_text() if os.path.exists("/etc/hosts") else ""
         extra = self.runner.request.extra_hosts
         path.write_text(
-            text + files.hosts("build", extra=extra, gateways=("127.0.0.1",), addresses=("127.0.1.1",))
+            text + files.hosts(self.hostname, extra=extra, gateways=("127.0.0.1",), addresses=("127.0.1.1",))
         )
         found = {"/etc/hosts": str(path)}
         if os.path.exists("/etc/resolv.conf") and self.job.network != "none":
@@ -222,7 +226,7 @@ class Furniture:
     def _cache(self, mount: RunMount) -> Iterator[oci.Mount]:
         """A directory that outlives the build. `locked`: one step at a time; `private`: a copy each."""
         cache = self.runner.cache
-        path = cache.mount(mount.id)
+        path = cache.mount(self.runner.request.args.get(CACHES, "") + mount.id)
         if mount.sharing == "locked":
             self.held.enter_context(locked(path.with_name(f"{path.name}.lock")))
         if mount.sharing == "private" and not self._own(path):

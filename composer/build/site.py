@@ -18,9 +18,9 @@ from composer.build.fetch import Fetcher
 from composer.build.ignore import Ignore, read_ignore
 from composer.build.lex import LARGEST, lex
 from composer.build.parse import parse
-from composer.build.request import Request
+from composer.build.request import BUILTIN, Request
 from composer.build.snapshot import Snapshot
-from composer.build.stages import NO_BASE, Plan, Stage, plan, sources, stage_of
+from composer.build.stages import NO_BASE, PROXIES, Plan, Stage, plan, sources, stage_of
 from composer.errors import ImageError
 from composer.images import config as formats
 from composer.images.builtin import NAMES
@@ -44,11 +44,11 @@ class Site:
     def __init__(self, request: Request, cache: Cache, store: Store, environment: Mapping[str, str]) -> None:
         self.request, self.cache, self.store = request, cache, store
         self.epoch = epoch_of(request.args.get("SOURCE_DATE_EPOCH") or environment.get("SOURCE_DATE_EPOCH"))
-        self.fetcher = Fetcher(cache)
-        self.folder = self.fetcher.folder(request.context)
+        self.fetcher = Fetcher(cache, request.secret)
+        self.folder = self.fetcher.folder(request.context, keep_git=request.builtin("CONTEXT_KEEP_GIT_DIR"))
         text, self.file = self._dockerfile()
         self.lines = lex(text, self.file)
-        self.platform = platform_arguments()
+        self.platform = platform_arguments(request)
         instructions = parse(self.lines)
         self.policy = policy_of(self.lines, request.args)
         self.doubts = self.policy.told(doubts(Script(instructions, self.platform, self.lines.escape)))
@@ -205,17 +205,17 @@ def epoch_of(text: str | None) -> int | None:
     return int(text)
 
 
-def platform_arguments() -> dict[str, str]:
-    """TARGETOS and the like; what builds and what is built are the same here."""
+def platform_arguments(request: Request) -> dict[str, str]:
+    """TARGETOS and the like; what builds and what is built are the same here. Build arguments win."""
     here = formats.platform()
     parts = {"PLATFORM": str(here), "OS": here.os, "ARCH": here.architecture, "VARIANT": here.variant}
-    return {f"{who}{part}": value for who in ("TARGET", "BUILD") for part, value in parts.items()}
+    found = {f"{who}{part}": value for who in ("TARGET", "BUILD") for part, value in parts.items()}
+    found["TARGETSTAGE"] = request.target or "default"
+    return {name: request.args.get(name, value) for name, value in found.items()}
 
 
 def unused_arguments(site: Site) -> list[str]:
     """Build arguments that no ARG of the Dockerfile takes."""
-    from composer.build.stages import PROXIES
-
     taken = {
         name
         for stage in site.plan.stages
@@ -223,5 +223,5 @@ def unused_arguments(site: Site) -> list[str]:
         for name, _ in one.pairs
         if one.word == "ARG"
     }
-    known = taken | set(site.plan.globals) | PROXIES | {"SOURCE_DATE_EPOCH"}
+    known = taken | set(site.plan.globals) | PROXIES | set(site.platform) | BUILTIN
     return sorted(name for name in site.request.args if name not in known)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from posixpath import normpath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from composer.build.check import Doubt, Missed, meant
+from composer.build.stages import sources, stage_of
 from composer.build.walk import CopyJob, Hands, State, Walk
 from composer.images import config as formats
 
@@ -21,14 +22,25 @@ if TYPE_CHECKING:
 _EVERYTHING = {"*", "**", "**/*"}
 
 
-def survey(site: Site, stage: Stage, before: Mapping[int, State]) -> tuple[State, list[Complaint]]:
+class Surveyed(NamedTuple):
+    """`uses`: the stages that what the base image keeps for those who build on it takes files from."""
+
+    state: State
+    doubts: list[Complaint]
+    uses: frozenset[int]
+
+
+def survey(site: Site, stage: Stage, before: Mapping[int, State]) -> Surveyed:
     """Where a stage comes to, but for files, and what is doubtful on the way.
 
     `before` are the surveys of the stages that it uses. Raises Missing; DockerfileError for what is wrong,
     and for what is doubtful where the Dockerfile says so.
     """
     walk = _Survey(site, stage, before)
-    return walk.run(), site.policy.told(walk.doubts)
+    state = walk.run()
+    earlier, contexts = site.plan.stages[: stage.number], site.request.contexts
+    named = (stage_of(name, earlier, contexts) for one in walk.triggered for name in sources(one))
+    return Surveyed(state, site.policy.told(walk.doubts), frozenset(n for n in named if n is not None))
 
 
 class _Survey(Walk):

@@ -38,6 +38,7 @@ NETWORKS = ("", "default", "host", "none")
 CHANGES_FILES = frozenset(("RUN", "COPY", "ADD", "WORKDIR"))
 
 
+HOSTNAME = "BUILDKIT_SANDBOX_HOSTNAME"
 SCRIPT = "/run/build-script"
 """Where a step that is a script of its own finds itself."""
 
@@ -137,6 +138,7 @@ class Walk:
         self.escape = site.lines.escape
         self.results: Mapping[int, State] = site.results
         self.own_command = False
+        self.triggered: tuple[Instruction, ...] = ()
         self.count = 0
         self.travellers: list[Traveller] | None = None
         self.total = sum(one.word in CHANGES_FILES for one in stage.steps)
@@ -145,9 +147,9 @@ class Walk:
         """To the stage's end. Raises Undone, Missing, ComposerError."""
         self.state = self.begin()
         triggers = list(self.state.process.pop("OnBuild", None) or ())
-        steps = [self.trigger(text) for text in triggers]
-        self.total += sum(one.word in CHANGES_FILES for one in steps)
-        for one in (*steps, *self.stage.steps):
+        self.triggered = tuple(self.trigger(text) for text in triggers)
+        self.total += sum(one.word in CHANGES_FILES for one in self.triggered)
+        for one in (*self.triggered, *self.stage.steps):
             self.step(one)
         return self.state
 
@@ -247,7 +249,7 @@ class Walk:
     def execute(self, one: Instruction) -> None:
         request = self.site.request
         argv, script = self.command(one)
-        mounts = tuple(run_mount(self.expand(text)) for text in one.every("mount"))
+        mounts = tuple(run_mount(text, self.expand) for text in one.every("mount"))
         network = one.flag("network") or request.network
         if network not in NETWORKS:
             raise Wrong(f"network={network} is not possible while building", "it is default, host or none")
@@ -260,7 +262,7 @@ class Walk:
         hidden = {name: request.args[name] for name in PROXIES if name in request.args}
         arguments = {name: value for name, value in self.arguments.items() if name not in PROXIES}
         inputs = [self.input_of(mount) for mount in mounts]
-        limits = [network == "none", insecure]
+        limits = [network == "none", insecure, *filter(None, (request.args.get(HOSTNAME),))]
         key = key_of(self.state.key, "RUN", argv, script, process, arguments, inputs, limits)
 
         def do(hands: Hands, place: Path) -> Path | None:
@@ -376,8 +378,9 @@ class Walk:
             known = source.digest(found) if found else ""
             if source.identity:
                 self.site.cache.remember(known, *asked)
-        far = [self.site.fetcher.identity(url, job.checksum) for url in job.urls]
-        return key_of(known, job.texts, far)
+        get = self.site.fetcher.get
+        far = [get(url, job.checksum, keep_git=job.keep_git).identity for url in job.urls]
+        return key_of(known, job.texts, far, job.exclude if far else ())
 
     def change(
         self,

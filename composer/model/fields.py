@@ -78,6 +78,7 @@ def _warned(why: str, **more: Any) -> dict[str, Any]:
 
 
 _SWARM = "it only means something to a cluster scheduler"
+_ATTESTED = "images get no attestations"
 _WINDOWS = "it only means something on Windows"
 
 
@@ -461,8 +462,8 @@ FIELDS: tuple[Field, ...] = (
         ("build.dockerfile_inline", k.string, "The Dockerfile's text."),
         ("build.entitlements", k.strings, "Extra privileges of the build."),
         ("build.args", k.environment, "Values of ARG.", _PAIRS),
-        ("build.provenance", k.string, "Provenance attestation.", {"normal": n.text}),
-        ("build.sbom", k.string, "SBOM attestation.", {"normal": n.text}),
+        ("build.provenance", k.string, "Provenance attestation.", _warned(_ATTESTED, normal=n.text)),
+        ("build.sbom", k.string, "SBOM attestation.", _warned(_ATTESTED, normal=n.text)),
         ("build.ssh", k.ssh_keys, "SSH agents for RUN --mount=type=ssh.", {"normal": n.ssh}),
         ("build.labels", k.mapping, "Labels of the image.", _PAIRS),
         ("build.cache_from", k.strings, "Where cached layers come from."),

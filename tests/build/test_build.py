@@ -78,6 +78,8 @@ def test_copied_files_belong_to_root_unless_said(yard: Yard) -> None:
         ("u=rwX,go=rX", 0o644, 0o755),
         ("a+x", 0o755, 0o755),
         ("go-r,u+s", 0o4600, 0o4711),
+        ("g=u", 0o664, 0o775),
+        ("o=g,g-r+w,u-w", 0o424, 0o535),
     ],
 )
 def test_chmod(yard: Yard, chmod: str, file: int, folder: int) -> None:
@@ -96,6 +98,16 @@ def test_copy_parents_and_exclude(yard: Yard) -> None:
     assert built.listing("/p") == ["/p/src", "/p/src/a", "/p/src/a/x.py", "/p/src/b", "/p/src/b/y.py"]
     assert built.listing("/q") == ["/q/a", "/q/a/x.py"]
     assert built.listing("/r") == ["/r/a", "/r/a/x.py"]
+
+
+def test_copy_parents_of_any_depth(yard: Yard) -> None:
+    for name in ("src/a.txt", "src/x/b.txt", "src/x/y/c.txt", "src/x/y/d.md", "e.txt"):
+        yard.write(name)
+    built = yard.build(FROM + "COPY --parents src/**/*.txt /p/\nCOPY --parents ./src/./**/y/* /q/\n")
+    assert built.listing("/p") == [
+        "/p/src", "/p/src/a.txt", "/p/src/x", "/p/src/x/b.txt", "/p/src/x/y", "/p/src/x/y/c.txt",
+    ]  # fmt: skip
+    assert built.listing("/q") == ["/q/x", "/q/x/y", "/q/x/y/c.txt", "/q/x/y/d.md"]
 
 
 def test_copy_of_heredocs(yard: Yard) -> None:
@@ -437,6 +449,42 @@ def test_onbuild_runs_in_the_next_build(yard: Yard) -> None:
     built = yard.build("FROM parent:1\nRUN cat /b > /c\n")
     assert built.read("/c") == "copied"
     assert "OnBuild" not in built.config
+
+
+def test_onbuild_may_take_files_of_the_stages_there(yard: Yard) -> None:
+    yard.build(
+        FROM
+        + "ONBUILD COPY --from=made /one /one\nONBUILD RUN --mount=from=made,target=/m cat /m/one >/two\n",
+        images=("example/triggers:1",),
+    )
+    built = yard.build(f"FROM {BASE} AS made\nRUN echo 1 >/one\nFROM example/triggers:1\n")
+    assert built.read("/one") == built.read("/two") == "1\n"
+
+
+def test_arguments_that_need_no_arg(yard: Yard) -> None:
+    text = """
+        FROM example/base:1 AS last
+        ARG TARGETSTAGE
+        ARG TARGETARCH
+        RUN --mount=type=cache,target=/c touch /c/$(cat /proc/sys/kernel/hostname); \\
+            echo $TARGETSTAGE $TARGETARCH $(ls /c)
+        """
+    given = {"TARGETARCH": "mine", "BUILDKIT_SANDBOX_HOSTNAME": "box", "BUILDKIT_CACHE_MOUNT_NS": "one"}
+    first = yard.build(text, args=given, target="last")
+    assert first.said == ["last mine box"]
+    assert [event.text for event in first.events if event.status == "warning"] == []
+    second = yard.build(text, args={"BUILDKIT_CACHE_MOUNT_NS": "two"})
+    assert second.said[0].startswith("default ") and second.said[0].endswith(" build")
+    told = yard.build(text, args={"BUILDKIT_SYNTAX": "x"}).events
+    assert any("BUILDKIT_SYNTAX" in event.text for event in told if event.status == "warning")
+
+
+def test_a_variable_adds_no_field_to_a_mount(yard: Yard) -> None:
+    yard.write("a,b/f")
+    text = FROM + "ARG S=a,b\nRUN --mount=target=/m,source=$S cat /m/f >/x; ! touch /m/g\n"
+    assert yard.build(text).read("/x") == "x\n"
+    text = FROM + 'RUN --mount=target=/m,"source=a,b" cat /m/f >/y\n'
+    assert yard.build(text).read("/y") == "x\n"
 
 
 def test_contexts_with_names(yard: Yard, tmp_path: Path) -> None:

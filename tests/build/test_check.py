@@ -188,6 +188,7 @@ def surveyed(yard: Yard, text: str) -> list[str]:
     known: dict[int, State] = {}
     found: list[str] = []
     for stage in site.plan.stages:
-        known[stage.number], told = survey(site, stage, known)
-        found += map(str, told)
+        seen = survey(site, stage, known)
+        known[stage.number] = seen.state
+        found += map(str, seen.doubts)
     return found

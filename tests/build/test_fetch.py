@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from composer.build.cache import Cache
-from composer.build.fetch import Fetcher, is_git
+from composer.build.fetch import Fetcher
+from composer.build.git import is_git, repository
 from composer.errors import ImageError
 from tests.build.conftest import Yard
 from tests.build.test_build import archive
@@ -27,6 +28,9 @@ FROM = "FROM example/base:1\n"
 class Server(ThreadingHTTPServer):
     files: dict[str, bytes]
     asked: list[tuple[str, int]]
+    elsewhere: dict[str, str]
+    wanted = ""
+    """What the header Authorization has to say."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -36,9 +40,14 @@ class Handler(BaseHTTPRequestHandler):
         data = self.server.files.get(self.path)
         tag = f'"{hashlib.sha256(data or b"").hexdigest()}"'
         status = 404 if data is None else 304 if self.headers.get("If-None-Match") == tag else 200
+        if self.server.wanted and self.headers.get("Authorization") != self.server.wanted:
+            status = 401
+        if self.path in self.server.elsewhere:
+            status = 302
         self.server.asked.append((self.path, status))
         self.send_response(status)
         self.send_header("ETag", tag)
+        self.send_header("Location", self.server.elsewhere.get(self.path, ""))
         self.send_header("Last-Modified", "Tue, 14 Nov 2023 22:13:20 GMT")
         body = data if status == 200 and data else b""
         self.send_header("Content-Length", str(len(body)))
@@ -53,6 +62,7 @@ class Handler(BaseHTTPRequestHandler):
 def server() -> Iterator[Server]:
     server = Server(("127.0.0.1", 0), Handler)
     server.files, server.asked = {"/dir/tool": b"tool\n", "/a.tar": archive("x/y")}, []
+    server.elsewhere = {}
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -101,6 +111,21 @@ def test_checksums(yard: Yard, server: Server) -> None:
         yard.build(FROM + line.format("zz"))
 
 
+@pytest.mark.parametrize("kind", ["HEADER", "TOKEN"])
+def test_a_download_that_asks_who_it_is(yard: Yard, server: Server, kind: str) -> None:
+    """The secret goes to its host alone, and to no other that this one sends us to."""
+    host = f"127.0.0.1:{server.server_port}"
+    server.wanted = "Bearer hush"
+    with pytest.raises(ImageError, match="401"):
+        yard.build(FROM + f"ADD {url(server, '/dir/tool')} /x\n")
+    secret = b"Bearer hush" if kind == "HEADER" else b"hush\n"
+    secrets = {f"HTTP_AUTH_{kind}_{host}": secret}
+    assert yard.build(FROM + f"ADD {url(server, '/dir/tool')} /x\n", secrets=secrets).read("/x") == "tool\n"
+    server.elsewhere["/away"] = f"http://localhost:{server.server_port}/dir/tool"
+    with pytest.raises(ImageError, match="401"):
+        yard.build(FROM + f"ADD {url(server, '/away')} /x\n", secrets=secrets)
+
+
 def test_what_cannot_be_fetched(yard: Yard, server: Server) -> None:
     with pytest.raises(ImageError, match="404"):
         yard.build(FROM + f"ADD {url(server, '/nothing')} /x\n")
@@ -143,28 +168,82 @@ def repositories(tmp_path: Path) -> Iterator[str]:
     daemon.wait()
 
 
-def test_repositories(yard: Yard, repositories: str, tmp_path: Path) -> None:
-    """As a context and as a source of ADD, by branch, tag and folder."""
-    work = tmp_path / "work"
-    (work / "sub").mkdir(parents=True)
-    git(work, "init", "-q")
-    (work / "sub" / "Dockerfile").write_text(FROM + "COPY f /f\n")
-    (work / "sub" / "f").write_text("one")
+def published(tmp_path: Path) -> Path:
+    """A repository with a tag, a branch that went on, and another repository in it."""
+    work, inner, served = tmp_path / "work", tmp_path / "inner", tmp_path / "served"
+    for place, file in ((inner, "deep"), (work, "sub/f")):
+        (place / file).parent.mkdir(parents=True)
+        git(place, "init", "-q")
+        (place / file).write_text("one")
+        git(place, "add", ".")
+        git(place, "commit", "-qm", "one")
+    git(inner, "clone", "-q", "--bare", ".", str(served / "inner.git"))
+    (work / "sub" / "Dockerfile").write_text(FROM + "COPY . /x/\n")
+    (work / "sub" / "f").chmod(0o775)
+    allowed = ("-c", "protocol.file.allow=always")
+    git(work, *allowed, "submodule", "-q", "add", str(served / "inner.git"), "inner")
+    git(work, "config", "-f", ".gitmodules", "submodule.inner.url", "../inner.git")
     git(work, "add", ".")
-    git(work, "commit", "-qm", "one")
+    git(work, "commit", "-qm", "more")
     git(work, "tag", "-a", "v1", "-m", "v1")
     (work / "sub" / "f").write_text("two")
     git(work, "commit", "-qam", "two")
-    git(work, "clone", "-q", "--bare", ".", str(tmp_path / "served" / "r.git"))
+    git(work, "clone", "-q", "--bare", ".", str(served / "r.git"))
+    return work
+
+
+def test_repositories(yard: Yard, repositories: str, tmp_path: Path) -> None:
+    """As a context and as a source of ADD, by branch, tag and folder."""
+    work = published(tmp_path)
     where = f"{repositories}/r.git"
-    assert yard.build(context=f"{where}#main:sub").read("/f") == "two"
-    assert yard.build(context=f"{where}#v1:sub").read("/f") == "one"
+    for address, content in (
+        (f"{where}#main:sub", "two"),
+        (f"{where}#v1:sub", "one"),
+        (f"{where}?tag=v1&subdir=sub", "one"),
+        (f"{where}?branch=main&subdir=sub", "two"),
+        (f"{where}?ref=v1#:sub", "one"),
+    ):
+        assert yard.build(context=address).read("/x/f") == content
     built = yard.build(FROM + f"ADD {where}#v1:sub /x/\n")
     assert built.listing("/x") == ["/x/Dockerfile", "/x/f"]
+    assert (built.mode("/x/f"), built.mode("/x/Dockerfile"), built.mode("/x")) == (0o755, 0o644, 0o755)
     with pytest.raises(ImageError, match="no branch or tag"):
         yard.build(context=f"{where}#nothing")
     with pytest.raises(ImageError, match="no folder"):
         yard.build(context=f"{where}#main:../..")
+    commit = git(work, "rev-parse", "v1^{commit}")
+    built = yard.build(FROM + f"ADD --checksum={commit[:7]} --exclude=sub/Docker* {where}#v1 /x/\n")
+    assert built.listing("/x/sub") == ["/x/sub/f"]
+    built = yard.build(FROM + f"ADD {where}?tag=v1&checksum={commit} /x/\n")
+    assert "/x/sub/f" in built.listing("/x")
+    with pytest.raises(ImageError, match="is at the commit"):
+        yard.build(FROM + f"ADD --checksum={commit[:7]} {where}#main /x/\n")
+
+
+def test_repositories_in_a_repository_and_what_git_keeps(
+    yard: Yard, repositories: str, tmp_path: Path
+) -> None:
+    published(tmp_path)
+    where = f"{repositories}/r.git"
+    built = yard.build(FROM + f"ADD {where} /x/\nADD {where}?submodules=false /y/\n")
+    assert built.read("/x/inner/deep") == "one" and not built.has("/y/inner/deep")
+    assert not built.has("/x/.git") and not built.has("/x/inner/.git")
+    built = yard.build(FROM + f"ADD --keep-git-dir {where} /x/\nADD {where}?keep-git-dir=1 /y/\n")
+    assert built.has("/x/.git/HEAD") and built.has("/y/.git/HEAD")
+    assert not yard.build(context=f"{where}?subdir=sub").has("/x/.git")
+    inline = FROM + "COPY . /x/\n"
+    assert not yard.build(context=where, inline=inline).has("/x/.git")
+    kept = {"BUILDKIT_CONTEXT_KEEP_GIT_DIR": "1"}
+    assert yard.build(context=where, inline=inline, args=kept).has("/x/.git/HEAD")
+
+
+@pytest.mark.parametrize("query", ["ref", "loud=1", "keep-git-dir=maybe", "ref=a&branch=b"])
+def test_addresses_of_repositories_that_say_nothing(query: str) -> None:
+    if query == "ref":
+        assert repository("https://x/a.git?ref=b#:c").below == "c"
+    else:
+        with pytest.raises(ImageError):
+            repository(f"https://x/a.git?{query}")
 
 
 @pytest.mark.parametrize(
@@ -172,6 +251,7 @@ def test_repositories(yard: Yard, repositories: str, tmp_path: Path) -> None:
     [
         ("https://example.org/a.git", True),
         ("https://example.org/a.git#ref:dir", True),
+        ("https://example.org/a.git?branch=ref&subdir=dir", True),
         ("git@example.org:a/b.git", True),
         ("git@example.org:a/b", True),
         ("ssh://git@example.org/a", True),
