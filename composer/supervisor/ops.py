@@ -146,12 +146,17 @@ class Ops:
         since = request.fields.get("since")
         if isinstance(since, int):
             options = options.replace(since=min(since, options.since))
+        origin = request.fields.get("origin") or {}
         if "stack" in request.fds:
-            with os.fdopen(os.dup(request.fds["stack"]), "rb") as file:
-                data = file.read()
+            data = self.stack_of(request)
             try:
-                core.desire(data, request.text("digest"), self.origin(request, options))
-            except UsageError:
+                if self.of_others(options, origin):
+                    options = self.named(core.parse(data), options)
+                    core.look()
+                else:
+                    self.tell_move(origin)
+                    core.desire(data, request.text("digest"), origin)
+            except (UsageError, ValueError):
                 if GOALS[options.goal].target == "running":
                     raise
                 core.look()  # who wants an end need not be understood in all: what is known here ends
@@ -167,11 +172,36 @@ class Ops:
             core.notices += core.volumes.drift(core.stack.volumes.values())
         return options
 
-    def origin(self, request: Request, options: Options) -> Mapping[str, Any]:
-        """Where the stack's files are. Who only ends something does not say so of a stack that is known."""
-        if GOALS[options.goal].target == "running" or not self.core.record["working_dir"]:
-            return request.fields.get("origin") or {}
-        return {key: self.core.record[key] for key in ("working_dir", "files", "name_given")}
+    @staticmethod
+    def stack_of(request: Request) -> bytes:
+        with os.fdopen(os.dup(request.fds["stack"]), "rb") as file:
+            return file.read()
+
+    def of_others(self, options: Options, origin: Mapping[str, Any]) -> bool:
+        """Whether a wish comes with other files than the stack was brought up from, and makes nothing.
+
+        Then it is about what its files name; what the stack is to be stays as it was.
+        """
+        core = self.core
+        known = core.loop.desired is not None and core.record["working_dir"]
+        return bool(known and not GOALS[options.goal].creates and files_of(origin) != files_of(core.record))
+
+    def named(self, stack: Stack, options: Options) -> Options:
+        """`options`, for those services alone that the files of `stack` have; for all, if they have all."""
+        if (
+            options.services
+            or options.remove_orphans
+            or self.core.stack.services.keys() <= stack.services.keys()
+        ):
+            return options
+        return options.replace(services=tuple(stack.services) or ("",), no_deps=True)
+
+    def tell_move(self, origin: Mapping[str, Any]) -> None:
+        """Whoever takes over what runs, by its name, should know."""
+        core = self.core
+        before, now = files_of(core.record)[:1], files_of(origin)[:1]
+        if core.record["working_dir"] and core.world.containers and before != now:
+            core.notice(f"stack {core.name} was brought up from {before[0]} before")
 
     def check_possible(self, options: Options) -> None:
         """Raises ConflictError for a taken port, ComposerError for a log driver that does not exist, before
@@ -194,8 +224,11 @@ class Ops:
         options = options_of(request.fields.get("options") or {})
         try:
             if "stack" in request.fds:
-                with os.fdopen(os.dup(request.fds["stack"]), "rb") as file:
-                    core.take(core.parse(file.read()))
+                stack = core.parse(self.stack_of(request))
+                if self.of_others(options, request.fields.get("origin") or {}):
+                    options = self.named(stack, options)
+                else:
+                    core.take(stack)
             assert core.loop.desired is not None
             actions = simulate(core.loop.desired, core.world.observed(), options, time.time_ns())
         finally:
@@ -241,8 +274,7 @@ class Ops:
         core, fields = self.core, request.fields
         offline.go(bool(fields.get("offline")))
         if "stack" in request.fds:
-            with os.fdopen(os.dup(request.fds["stack"]), "rb") as file:
-                core.desire(file.read(), request.text("digest"), fields.get("origin") or {})
+            core.desire(self.stack_of(request), request.text("digest"), fields.get("origin") or {})
         service = core.service(request.text("service"))
 
         def tell(frame: dict[str, Any]) -> None:
@@ -446,3 +478,10 @@ class Ops:
             raise ComposerError("the stack still runs")
         self.core.tasks.start_soon(self.core.leave)
         return {}
+
+
+def files_of(origin: Mapping[str, Any]) -> tuple[str, ...]:
+    """The folder and the files that a stack is of, however they are written."""
+    folder = origin.get("working_dir") or ""
+    files = (file if file == "-" else os.path.join(folder, file) for file in origin.get("files") or ())
+    return tuple(file if file == "-" else os.path.realpath(file) for file in (folder, *files))

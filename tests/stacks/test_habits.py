@@ -231,3 +231,35 @@ def test_who_ends_something_by_name_does_not_move_the_stack(host: Host) -> None:
     other.ok("-p", stack.name, "down")
     (row,) = json.loads(stack.ok("ls", "--format", "json"))
     assert row["ConfigFiles"] == str(stack.folder / "compose.yaml")
+
+
+def test_who_ends_something_with_other_files_changes_nothing_about_the_rest(host: Host) -> None:
+    """What its files name ends; what the stack is to be is still known, and comes back by its own files."""
+    stack = host.stack(
+        """
+        services:
+          web: {image: host, command: [sleep, "1000"], init: true, depends_on: [db]}
+          db: {image: host, command: [sleep, "1000"], init: true}
+        """
+    )
+    other = host.stack("services: {db: {image: host}, mail: {image: host}}", name="other")
+    stack.ok("up", "-d")
+    planned = other("-p", stack.name, "down", "--dry-run").stderr
+    assert "db-1" in planned and "web-1" not in planned
+    told = other("-p", stack.name, "down", "-t", "0").stderr
+    assert f"{stack.name}-web-1: left" in told
+    assert {name: row["State"] for name, row in stack.ps().items()} == {f"{stack.name}-web-1": "running"}
+    other.ok("-p", stack.name, "stop", "-t", "0")
+    assert [row["State"] for row in stack.ps().values()] == ["running"]
+    assert "1 thing to do" not in stack.ok("plan") and "db-1" in stack.ok("plan")
+    other.ok("-p", stack.name, "down", "--remove-orphans", "-t", "0")
+    assert stack.ps() == {}
+
+
+def test_who_takes_a_stack_over_by_its_name_is_told_where_it_was(host: Host) -> None:
+    stack = host.stack("services: {web: {image: host, command: [sleep, '1000'], init: true}}")
+    other = host.stack("services: {web: {image: host, command: [sleep, '1001'], init: true}}", name="other")
+    stack.ok("up", "-d")
+    told = other("-p", stack.name, "up", "-d").stderr
+    assert f"stack {stack.name} was brought up from {stack.folder} before" in told
+    assert "before" not in other("-p", stack.name, "up", "-d").stderr
