@@ -78,6 +78,8 @@ def _terminal(job: Job) -> None:
     tty.bind_console(job.root, job.terminal)
     job.line.send("console", [master])
     os.close(master)
+    for standard in (0, 1, 2):
+        os.dup2(job.terminal, standard)  # the caller's own may be pipes, whose end somebody waits for
 
 
 def _runtime_hooks(job: Job) -> None:

@@ -189,7 +189,8 @@ def test_the_terminal_goes_to_the_console_socket(engine: Engine) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        engine.create("--console-socket", str(path))
+        # Engines read what `create` says to its end: the container must not hold on to that.
+        engine.ok("create", "--console-socket", str(path), "--bundle", str(engine.bundle), engine.id)
         with listener.accept()[0] as line:
             _, (master,), _, _ = socket.recv_fds(line, 100, 1)
     engine.ok("start", engine.id)
