@@ -48,7 +48,7 @@ def _do(args: Namespace) -> int:
     except Exception as error:
         if args.debug:
             sys.excepthook(type(error), error, error.__traceback__)
-        _complain(args.log, args.log_format, StepError.of(args.verb, error))
+        _complain(args.log, args.log_format, StepError.of(args.verb, error).lowered())
         return 1
     return code
 

@@ -9,7 +9,7 @@ import json
 from argparse import Namespace
 from typing import Any
 
-from composer.runtime import capabilities, mounts, namespaces
+from composer.runtime import capabilities, mounts, namespaces, seccomp
 from composer.runtime.errors import StepError
 from composer.runtime.options import OCI_VERSION
 
@@ -101,8 +101,8 @@ def features(_: Namespace) -> int:
                 "linux": {
                     "namespaces": sorted(namespaces.FLAGS),
                     "capabilities": list(capabilities.NAMES),
-                    "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
-                    "seccomp": {"enabled": True},
+                    "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+                    "seccomp": {"enabled": True, **seccomp.supported()},
                     "apparmor": {"enabled": True},
                     "selinux": {"enabled": True},
                     "intelRdt": {"enabled": False},

@@ -24,6 +24,12 @@ class StepError(Exception):
         where = f" {self.path}" if self.path else ""
         return f"{self.step}{where}: {self.text}"
 
+    def lowered(self) -> StepError:
+        """With the kernel's words in lower case: engines choose exit codes by them."""
+        said = os.strerror(self.errno) if self.errno else ""
+        text = self.text.replace(said, said.lower()) if said else self.text
+        return StepError(self.step, self.errno, self.path, text)
+
     @classmethod
     def of(cls, step: str, error: BaseException) -> StepError:
         """The error as it is sent through the channel, whatever was raised in `step`."""

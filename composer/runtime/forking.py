@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from composer import oci
-from composer.runtime import cgroup, remarks
+from composer.runtime import cgroup, initproc, remarks
 from composer.runtime.create import Pending, Stdio, create
 from composer.runtime.enter import enter
 from composer.runtime.errors import StepError
@@ -26,6 +26,19 @@ from composer.runtime.state import Container, Store, born, read, write
 from composer.runtime.verbs import directory, remove, start_program, warn
 
 _STREAMS = Stdio(0, 1, 2)
+
+
+def inherited(args: Namespace, process: dict[str, Any], pid: str) -> int:
+    """How many descriptors from 3 on go along: the sockets of sd_listen_fds(3) for this process, which the
+    container's is told of, then those of --preserve-fds.
+    """
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():
+        return int(args.preserve_fds)
+    names = os.environ.get("LISTEN_FDNAMES")
+    told = {"LISTEN_FDS": count, "LISTEN_PID": pid} | ({"LISTEN_FDNAMES": names} if names else {})
+    process["env"] = [*process.get("env", ()), *(f"{name}={value}" for name, value in told.items())]
+    return int(args.preserve_fds) + int(count)
 
 
 def create_(args: Namespace) -> int:
@@ -98,7 +111,7 @@ def _made(args: Namespace, *, stays: bool) -> Iterator[tuple[Container, Pending]
     store: Store = args.store
     bundle = os.path.realpath(args.bundle)
     spec = load_spec(f"{bundle}/config.json", args.id)
-    _check_console(args, spec.get("process") or {}, stays=stays)
+    _check_console(args, spec["process"], stays=stays)
     warn(remarks.of_container(spec))
     place = store.reserve(args.id)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -106,7 +119,8 @@ def _made(args: Namespace, *, stays: bool) -> Iterator[tuple[Container, Pending]
     try:
         container.save()
         with _listener(container) as listener:
-            options: dict[str, Any] = {"name": args.id, "preserve": args.preserve_fds, "listener": listener}
+            preserve = inherited(args, spec["process"], "2" if initproc.wanted(spec) else "1")
+            options: dict[str, Any] = {"name": args.id, "preserve": preserve, "listener": listener}
             pending = create(spec, bundle, _STREAMS, **options)
             _until(pending, "created")
         container = container._replace(pid=pending.pid, born=born(pending.pid))
@@ -127,6 +141,7 @@ def load_spec(path: str, name: str) -> dict[str, Any]:
     if not isinstance(given, dict) or not str(given.get("ociVersion", "")).startswith("1."):
         raise StepError("specification", path="ociVersion", text="only versions 1.x are known")
     spec: dict[str, Any] = shaped(given, oci.Spec)
+    spec.setdefault("process", {})
     linux = spec.setdefault("linux", {})
     # Relative to the root, so that every later call finds it, from wherever it is made.
     linux["cgroupsPath"] = "/" + (linux.get("cgroupsPath") or name).lstrip("/")

@@ -162,7 +162,10 @@ def _descriptors(job: Launch) -> None:
 
 
 def _execute(job: Launch) -> None:
-    os.execve(find(job.process), job.process["args"], environment(job.process))
+    variables = environment(job.process)
+    if not variables.get("HOME"):  # every runtime sets it, and engines rely on that
+        variables["HOME"] = users.home((job.process.get("user") or {}).get("uid", 0))
+    os.execve(find(job.process), job.process["args"], variables)
 
 
 STEPS: tuple[tuple[str, Callable[[Launch], None]], ...] = (

@@ -126,6 +126,18 @@ def default_profile(capabilities: frozenset[str]) -> Mapping[str, Any]:
     return profile(capabilities)
 
 
+def supported() -> dict[str, list[str]]:
+    """The words a profile may use here, by the names they have in the features of a runtime."""
+    flags = sorted(_FLAGS)
+    return {
+        "actions": sorted(_ACTIONS),
+        "operators": sorted(f"SCMP_CMP_{op}" for op in _COMPARE),
+        "archs": sorted(_RUNS.get(NATIVE, ())),
+        "knownFlags": flags,
+        "supportedFlags": flags,
+    }
+
+
 def unknown_calls(seccomp: Mapping[str, Any]) -> list[str]:
     """Names that no architecture here has. They take no effect, as the field expects of profiles for many
     kernels.

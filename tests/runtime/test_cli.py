@@ -209,6 +209,56 @@ def test_preserved_descriptors(engine: Engine) -> None:
     os.close(reader)
 
 
+@pytest.mark.parametrize(("init", "pid"), [("false", "1"), ("true", "2")])
+def test_listening_sockets_go_along_before_other_descriptors(engine: Engine, init: str, pid: str) -> None:
+    """sd_listen_fds(3), as runc and crun do it."""
+    spec = engine.configure("sh", "-c", "echo $LISTEN_FDS $LISTEN_PID $$; cat <&3; cat <&4")
+    spec["annotations"] = {"composer.init": init}
+    engine.save(spec)
+    for name in ("first", "second"):
+        (engine.directory / name).write_text(f"{name}\n")
+    command = [sys.executable, "-m", "composer.runtime.cli", "--root", str(engine.state), "run"]
+    script = 'cd "$0"; exec 3<first 4<second; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
+    words = ["bash", "-c", script, str(engine.directory), "env", f"PYTHONPATH={os.getcwd()}", *command]
+    words += ["--preserve-fds", "1", "--bundle", str(engine.bundle), engine.id]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout.split("\n") == [f"1 {pid} {pid}", "first", "second", ""], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("passwd", "user", "home"),
+    [
+        ("root:x:0:0::/root:/bin/sh\nweb:x:33:33::/var/www:\n", 33, "/var/www"),
+        ("root:x:0:0::/root:/bin/sh\n", 33, "/"),
+        ("33\n33:33\nweb:x:33:33:::\n", 33, "/"),
+        (None, 0, "/"),
+    ],
+)
+def test_a_home_comes_from_the_images_users(engine: Engine, passwd: str | None, user: int, home: str) -> None:
+    (engine.bundle / "rootfs" / "etc").mkdir()
+    if passwd is not None:
+        (engine.bundle / "rootfs" / "etc" / "passwd").write_text(passwd)
+    spec = engine.configure("sh", "-c", "echo $HOME", user={"uid": user, "gid": 0})
+    run = ("run", "--bundle", str(engine.bundle), engine.id)
+    assert engine.ok(*run) == f"{home}\n"
+    spec["process"]["env"] += ["HOME=/said"]
+    engine.save(spec)
+    assert engine.ok(*run) == "/said\n"
+
+
+def test_a_file_of_users_that_is_none_holds_nobody_up(engine: Engine) -> None:
+    (engine.bundle / "rootfs" / "etc").mkdir()
+    os.mkfifo(engine.bundle / "rootfs" / "etc" / "passwd")
+    engine.configure("sh", "-c", "echo $HOME")
+    assert engine.ok("run", "--bundle", str(engine.bundle), engine.id) == "/\n"
+
+
+def test_what_the_kernel_says_is_written_as_engines_look_for_it(engine: Engine) -> None:
+    engine.configure("/bin")
+    done = engine.call("run", "--bundle", str(engine.bundle), engine.id)
+    assert "exec /bin: permission denied" in done.stderr
+
+
 def test_update_changes_limits(engine: Engine) -> None:
     engine.configure("sleep", "100")
     engine.create()
@@ -309,7 +359,7 @@ def test_exec_is_held_to_the_specification_too(engine: Engine) -> None:
         (("--user", "root"), "'root' is not UID[:GID]"),
         (("--user", str(2**32 - 1)), "is not UID[:GID]"),
         (("--detach", "--tty"), "needs --console-socket"),
-        (("--process", "/nowhere"), "/nowhere: No such file"),
+        (("--process", "/nowhere"), "/nowhere: no such file"),
     ):
         assert text in engine.call("exec", *words, engine.id, "true").stderr
 
@@ -320,6 +370,8 @@ def test_spec_and_features(engine: Engine) -> None:
     assert "exists already" in engine.call("spec", "--bundle", str(engine.bundle)).stderr
     features = json.loads(engine.ok("features"))
     assert features["mountOptions"] == list(mounts.WORDS)
+    assert "SCMP_ACT_ERRNO" in features["linux"]["seccomp"]["actions"]
+    assert "SCMP_ACT_NOTIFY" not in features["linux"]["seccomp"]["actions"]
     assert "spec: 1.2.0" in engine.ok("--version")
 
 
