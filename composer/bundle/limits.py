@@ -9,39 +9,13 @@ from composer import oci
 from composer.bundle.inputs import IDS, NOBODY, Device, HostFacts, Place
 from composer.errors import UsageError
 from composer.model.stack import BlkioConfig, DeviceRate, Resources, Service
+from composer.model.suspect import SYSCTLS, ULIMITS
 
 PERIOD = 100_000
 """Microseconds of a CFS period, unless said otherwise."""
 UNLIMITED = 2**64 - 1
-ULIMITS = frozenset(
-    [
-        "core",
-        "cpu",
-        "data",
-        "fsize",
-        "locks",
-        "memlock",
-        "msgqueue",
-        "nice",
-        "nofile",
-        "nproc",
-        "rss",
-        "rtprio",
-        "rttime",
-        "sigpending",
-        "stack",
-        "as",
-    ]
-)
 OPEN_FILES = (1024, 524_288)
 """What systemd gives Docker's containers; ours must not depend on the shell that started us."""
-
-SYSCTLS: Mapping[str, tuple[str, ...]] = {
-    "ipc": ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."),
-    "network": ("net.",),
-    "uts": ("kernel.domainname", "kernel.hostname"),
-}
-"""Which sysctls belong to which namespace; all others are the host's, and refused."""
 
 PORTS_FOR_ALL = {"net.ipv4.ip_unprivileged_port_start": "0"}
 PING_FOR_ALL = "net.ipv4.ping_group_range"

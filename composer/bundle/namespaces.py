@@ -30,19 +30,25 @@ def modes(service: Service) -> dict[str, str]:
     }
 
 
+def known(service: Service) -> None:
+    """Raises UsageError for a mode that there is not."""
+    for kind, mode in modes(service).items():
+        if mode not in OWN[kind] and mode != "host" and not mode.startswith(SHARED):
+            raise UsageError(f"service {service.name}: {kind} mode {mode!r} is not known")
+
+
 def chosen(service: Service, place: Place) -> dict[str, str]:
     """OCI type → path to join, or "" for a new one; the host's own are left out. Raises UsageError.
 
     A cgroup namespace is private unless said otherwise, on every hierarchy: what Docker does on cgroup v2.
     """
+    known(service)
     found = {"mount": ""}
     for kind, mode in modes(service).items():
         if mode in OWN[kind]:
             found[kind] = ""
-        elif mode.startswith(SHARED):
-            found[kind] = place.joined[kind]
         elif mode != "host":
-            raise UsageError(f"service {service.name}: {kind} mode {mode!r} is not known")
+            found[kind] = place.joined[kind]
     if place.first_id:
         found["user"] = place.joined.get("user", "")
     return found

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-import signal
 
 from composer.bundle.inputs import Account, Image
 from composer.errors import UsageError
+from composer.model import suspect
 from composer.model.stack import SECOND, Service
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GRACE = 10 * SECOND
-LARGEST_SIGNAL = 64
 _PORT = re.compile(r"[1-9]\d{0,4}(/(tcp|udp|sctp))?", re.ASCII)
 
 
@@ -63,22 +62,22 @@ def exposed(image: Image) -> list[str]:
     return [text for text in image.get("ExposedPorts") or () if _PORT.fullmatch(text)]
 
 
-def stop_signal(service: Service, image: Image) -> int:
-    """The number of the signal that asks it to stop. Raises UsageError for a name nobody knows."""
-    return signal_number(service.stop_signal or image.get("StopSignal") or "SIGTERM")
+def stop_signal(service: Service, image: Image) -> str:
+    """The signal that asks it to stop. Raises UsageError for a name nobody knows."""
+    text = service.stop_signal or image.get("StopSignal") or "SIGTERM"
+    try:
+        signal_number(text)
+    except UsageError as error:
+        raise UsageError(f"service {service.name}: stop_signal: {error.message}", hint=error.hint) from None
+    return text
 
 
 def signal_number(text: str) -> int:
     """`SIGTERM`, `term`, `15`, `RTMIN+3`. Raises UsageError."""
-    if text.isdecimal() and 1 <= int(text) <= LARGEST_SIGNAL:
-        return int(text)
-    name, plus, offset = text.upper().removeprefix("SIG").partition("+")
-    known = signal.Signals.__members__.get(f"SIG{name}")
-    if known and (not plus or offset.isdecimal()):
-        number = known + int(offset or 0)
-        if number <= LARGEST_SIGNAL:
-            return number
-    raise UsageError(f"{text} is no signal", hint="name one as SIGTERM, TERM or 15")
+    try:
+        return suspect.signal_number(text)
+    except ValueError as error:
+        raise UsageError(str(error), hint="name one as SIGTERM, TERM or 15") from None
 
 
 def stop_grace(service: Service) -> int:

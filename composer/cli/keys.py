@@ -77,7 +77,7 @@ class Keys:
     def text(self) -> str:
         shown = self.service or "all services"
         watch = f"  w watch {'off' if self.switch.on else 'on'}" if self.switch else ""
-        keys = f"Tab other service  r restart  s stop  x shell{watch}  d detach  ? help"
+        keys = f"? help  Tab other service  r restart  s stop  x shell{watch}  d detach"
         return f" {shown} │ {self.doing or keys}"
 
     def __enter__(self) -> Keys:

@@ -7,11 +7,23 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from composer.errors import Complaint, Place, StackFileError
-from composer.model import advise, check, env_files, fields, interpolate, normalise, output, profiles, reader
+from composer.model import (
+    advise,
+    check,
+    env_files,
+    fields,
+    interpolate,
+    normalise,
+    output,
+    profiles,
+    reader,
+    suspect,
+)  # fmt: skip
 from composer.model.builtin import without_builtin
 from composer.model.dotenv import parse
 from composer.model.kinds import OMIT, Misfit, nearest, raw
@@ -237,7 +249,10 @@ def finish(
         for section, used in profiles.used(config["services"]).items():
             left = {key: value for key, value in config.get(section, {}).items() if key in used}
             config.pop(section, None) if not left else config.update({section: left})
-    for path, message, hint in advise.advise(config):
+    found: Iterable[check.Finding] = advise.advise(config)
+    if reading.switches.interpolate:
+        found = chain(found, suspect.suspect(config, environment))
+    for path, message, hint in found:
         reading.warn(message, reading.origins.place(path), path, hint)
     return config
 

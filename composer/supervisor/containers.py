@@ -98,7 +98,7 @@ class Containers:
         live.plan = live.plan.replace(image_id=image.id)
         live.labels = labels_of(self.core, live, service, config)
         live.tty, live.stdin = service.tty, service.stdin_open
-        live.stop_signal = service.stop_signal or config.get("StopSignal") or "SIGTERM"
+        live.stop_signal = process.stop_signal(service, config)
         live.grace = process.stop_grace(service)
         live.command = process.arguments(service, config)
 

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from composer import offline
+from composer.bundle import possible
 from composer.bundle.process import signal_number
 from composer.errors import ComposerError, ConflictError, NotFoundError, UsageError
 from composer.model.digest import from_json
@@ -25,6 +26,7 @@ from composer.supervisor.api import Handler, Request
 from composer.supervisor.channel import close_all
 from composer.supervisor.core import Core
 from composer.supervisor.desires import options_of
+from composer.supervisor.facts import host_facts
 from composer.supervisor.faults import NOT_STARTED
 from composer.supervisor.forecast import told
 from composer.supervisor.groups import limit, stack_group
@@ -204,8 +206,8 @@ class Ops:
             core.notice(f"stack {core.name} was brought up from {before[0]} before")
 
     def check_possible(self, options: Options) -> None:
-        """Raises ConflictError for a taken port, ComposerError for a log driver that does not exist, before
-        anything of the stack was touched.
+        """Before anything of the stack was touched. Raises ConflictError for a taken port, ComposerError for
+        what no container can have.
         """
         core = self.core
         assert core.loop.desired is not None
@@ -214,6 +216,7 @@ class Ops:
             services = [core.stack.services[name] for name in sorted(chosen)]
             for service in services:
                 check_logging(service)
+                possible.check(core.stack, service, host_facts())
             if not options.no_start:
                 core.net.ports.check(services)
 

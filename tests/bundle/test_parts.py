@@ -124,16 +124,18 @@ def test_what_is_no_signal(text: str) -> None:
 
 
 def test_exposed_ports_are_those_that_can_be() -> None:
-    image = {"ExposedPorts": {"80": {}, "53/udp": {}, "0/tcp": {}, "1-65535/tcp": {}, "http": {}}}
+    image: dict[str, Any] = {"ExposedPorts": {"80": {}, "53/udp": {}, "0/tcp": {}, "1-65535/tcp": {}, "http": {}}}
     assert process.exposed(image) == ["80", "53/udp"]
     assert process.exposed({"ExposedPorts": None}) == []
 
 
 def test_stop_signal_and_grace_prefer_the_service() -> None:
     image = {"StopSignal": "SIGQUIT"}
-    assert process.stop_signal(Service(name="web"), {}) == 15
-    assert process.stop_signal(Service(name="web"), image) == 3
-    assert process.stop_signal(Service(name="web", stop_signal="SIGINT"), image) == 2
+    assert process.stop_signal(Service(name="web"), {}) == "SIGTERM"
+    assert process.stop_signal(Service(name="web"), image) == "SIGQUIT"
+    assert process.stop_signal(Service(name="web", stop_signal="SIGINT"), image) == "SIGINT"
+    with pytest.raises(UsageError, match="service web: stop_signal: SIGTREM is no signal"):
+        process.stop_signal(Service(name="web"), {"StopSignal": "SIGTREM"})
     assert process.stop_grace(Service(name="web")) == 10 * SECOND
     assert process.stop_grace(Service(name="web", stop_grace_period=0)) == 0
 

@@ -262,3 +262,28 @@ def test_ports_that_the_image_exposes_are_told(host: Host) -> None:
     (row,) = stack.ps().values()
     (published,) = (each["PublishedPort"] for each in row["Publishers"] if each["PublishedPort"])
     assert row["Ports"] == f"127.0.0.1:{published}->80/tcp, 91/tcp, 6379/tcp, 53/udp"
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ("stop_signal: SIGTREM", "stop_signal: SIGTREM is no signal"),
+        ("cap_add: [NETADMIN]", "there is no capability NETADMIN"),
+        ("ulimits: {nofiles: 5}", "there is no ulimit nofiles"),
+        ("security_opt: [no-new-privs]", "security_opt 'no-new-privs' means nothing here"),
+        ("pid: hots", "pid mode 'hots' is not known"),
+        ("secrets: [s]", "the variable NOT_SET, of which secret s is made, is not set"),
+    ],
+)
+def test_what_no_container_can_have_is_refused_before_anything_begins(
+    host: Host, keys: str, told: str
+) -> None:
+    stack = host.stack(f"""
+        services: {{a: {{image: host, command: ["true"], {keys}}}}}
+        secrets: {{s: {{environment: NOT_SET}}}}
+    """)
+    done = stack("up", "-d")
+    assert (done.returncode, "Creating" in done.stderr) == (1, False)
+    assert f"error: service a: {told}" in done.stderr
+    assert stack.ps() == {}
+    assert stack("down").returncode == 0
