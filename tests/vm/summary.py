@@ -1,0 +1,96 @@
+"""What one kernel's tests say, as they say it: progress for people, and the summary at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+# Test, outcome, why.
+Result = tuple[str, str, str]
+
+
+class Summary:
+    """Results of one machine."""
+
+    def __init__(self, kernel: str, log: Path) -> None:
+        self.kernel, self.log = kernel, log
+        self.began = time.monotonic()
+        self.tests = 0
+        self.exit = -1
+        self.results: dict[str, Result] = {}
+        self.again: list[str] = []
+        self.current = ""
+        self._file = ""
+        self._since = self.began
+
+    @property
+    def status(self) -> int:
+        """As pytest's; 125 when the machine ended, or was ended, before its tests did."""
+        return self.exit if self.exit >= 0 else 125
+
+    def hear(self, line: str) -> None:
+        """A line of report.py."""
+        try:
+            said = json.loads(line)
+        except ValueError:
+            self.say(line)
+            return
+        if "exit" in said:
+            self._end_of_file()
+            self.exit = said["exit"]
+        elif "tests" in said:
+            self.tests = said["tests"]
+            self._since = time.monotonic()
+            self.say(f"{self.tests} tests, found {self._since - self.began:.0f} s after the start")
+        elif "begins" in said:
+            self.current = said["test"]
+            if (file := self.current.partition("::")[0]) != self._file:
+                self._end_of_file()
+                self._file, self._since = file, time.monotonic()
+        else:
+            self._note(said["test"], said["outcome"], said["text"])
+
+    def _note(self, test: str, outcome: str, text: str) -> None:
+        """A test may have several results: the worst one counts, and one to be tried again is none."""
+        if outcome == "rerun":
+            self.again.append(test)
+        elif self.results.get(test, ("", "", ""))[1] != "failed":
+            self.results[test] = (test, outcome, text)
+        if outcome in ("failed", "rerun"):
+            self.say(f"{outcome.upper()} {test}\n{text}")
+
+    def _end_of_file(self) -> None:
+        if not self._file:
+            return
+        outcomes = [outcome for test, outcome, _ in self.results.values() if test.startswith(self._file)]
+        took = time.monotonic() - self._since
+        self.say(f"{len(self.results):4}/{self.tests} {self._file}: {_counts(outcomes)}, {took:.0f} s")
+
+    def say(self, text: str) -> None:
+        for line in text.splitlines():
+            print(f"{self.kernel:4} | {line}", flush=True)
+
+    def __str__(self) -> str:
+        """The end: numbers, then everything that did not pass at once, with its reason."""
+        counts = _counts([outcome for _, outcome, _ in self.results.values()])
+        took = time.monotonic() - self.began
+        lines = [f"Linux {self.kernel}, cgroup v2: {counts}, {took / 60:.0f} min; log: {self.log}"]
+        if self.exit < 0:
+            lines.append(f"the machine ended before its tests did; last begun: {self.current or 'none'}")
+        skipped = Counter(
+            (test.partition("::")[0], why) for test, how, why in self.results.values() if how == "skipped"
+        )
+        lines += [f"skipped {number} of {file}: {why}" for (file, why), number in skipped.items()]
+        lines += [f"tried again: {test}" for test in self.again]
+        lines += [f"FAILED {test}" for test, how, _ in self.results.values() if how == "failed"]
+        return "\n  ".join(lines)
+
+
+def _counts(outcomes: list[str]) -> str:
+    counts = Counter(outcomes)
+    return (
+        ", ".join(f"{counts[name]} {name}" for name in ("passed", "failed", "skipped") if counts[name])
+        or "nothing"
+    )
