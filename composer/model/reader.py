@@ -284,8 +284,9 @@ def _transform(reading: Reading, tree: dict[str, Any], column: str) -> None:
             _complain(reading, misfit, path)
             if column == "unique":  # the schema is to say more of it
                 return value
-            rest = reading.cuts.without(value, path, {one.below[0] for one in misfit.each if one.below})
-            return value if len(rest) == len(value) else guarded(rest, field, path)
+            wrong = {one.below[0] for one in misfit.each if one.below}
+            rest = reading.cuts.without(value, path, wrong)
+            return guarded(rest, field, path) if wrong and len(rest) < len(value) else value
 
     fields.walk(tree, _COLUMNS[column], guarded)
 
