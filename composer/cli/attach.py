@@ -43,13 +43,11 @@ def run(
     supervisor = Supervisor.connect(context.stack_paths)
     if supervisor is None:
         raise ComposerError(f'service "{service}" is not running')
-    if row["state"] == "paused":
-        raise ComposerError(f"container {row['name']} is paused", hint=f"`composer unpause {service}`")
     log = RawLog(context.stack_paths.log(row["name"]), tty=row["tty"])
     with supervisor:
-        into = None
-        if (row["tty"] or row["stdin"]) and not no_stdin:
-            into = next(iter(supervisor.call("attach", container=row["name"])["fds"].values()))
+        takes = (row["tty"] or row["stdin"]) and not no_stdin
+        answer = supervisor.call("attach", container=row["name"], input=takes)
+        into = next(iter(answer["fds"].values())) if takes else None
         number = supervisor.send("wait", containers=[row["name"]])
         if into is not None and row["tty"] and terminal.is_terminal():
             return lend(supervisor, number, log, into, keys)

@@ -8,6 +8,7 @@ from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
 from composer.errors import ComposerError, UsageError
+from composer.record import ContainerRow
 
 VERB = Verb(
     "pause",
@@ -46,7 +47,7 @@ def freeze(context: Context, services: list[str], *, thaw: bool, after: int = 0)
     names = [
         row["name"]
         for row in context.record["containers"]
-        if (row["state"] == state or (thaw and row["plan"].get("idle_after")))
+        if (row["state"] == state or rests(row) or (thaw and row["plan"].get("idle_after")))
         and (not services or row["service"] in services)
         and not row["oneoff"]
     ]
@@ -65,3 +66,8 @@ def freeze(context: Context, services: list[str], *, thaw: bool, after: int = 0)
         for subject in subjects:
             heard(wish.done(subject, text))
     return 0
+
+
+def rests(row: ContainerRow) -> bool:
+    """Frozen only until somebody uses it."""
+    return bool(row["state"] == "paused" and row["plan"].get("gated"))

@@ -70,18 +70,22 @@ class Inside:
         running, _ = await self.execute(live, {"args": list(argv)}, {"stdout": output, "stderr": output})
         return running
 
-    async def execute(
-        self, live: Live, wanted: Mapping[str, Any], fds: Mapping[str, int]
-    ) -> tuple[Running, dict[str, int]]:
-        """Run a process in a container. Raises, with Docker's exit code, when it cannot be started."""
-        if not live.plan.alive:
-            raise ComposerError(f"container {live.name} is not running")
+    async def awake(self, live: Live) -> None:
+        """Thaw what only rests. Raises ComposerError for what somebody paused."""
         if live.plan.idle:
             await self.core.gates.wake(live)
         if live.plan.state == "paused":
             raise ComposerError(
                 f"container {live.name} is paused", hint=f"`composer unpause {live.plan.slot.service}`"
             )
+
+    async def execute(
+        self, live: Live, wanted: Mapping[str, Any], fds: Mapping[str, int]
+    ) -> tuple[Running, dict[str, int]]:
+        """Run a process in a container. Raises, with Docker's exit code, when it cannot be started."""
+        if not live.plan.alive:
+            raise ComposerError(f"container {live.name} is not running")
+        await self.awake(live)
         identity = f"exec-{secrets.token_hex(8)}"
         made = exec_process(self.core, live, wanted)
         running = self.running[identity] = Running(0)

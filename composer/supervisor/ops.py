@@ -326,9 +326,11 @@ class Ops:
         return next(live.plan.exit_code for live in lives if not live.plan.alive)
 
     async def attach(self, request: Request) -> dict[str, Any]:
+        """Who only rests is woken. With `input`, a descriptor leads to what it reads."""
         live = self.core.live(request.text("container"))
-        answer = await self.core.keeper.call("stream", id=live.plan.id)
-        request.answer_fds = answer["fds"]
+        await self.core.inside.awake(live)
+        if request.fields.get("input"):
+            request.answer_fds = (await self.core.keeper.call("stream", id=live.plan.id))["fds"]
         return {}
 
     async def signal(self, request: Request) -> dict[str, Any]:
@@ -354,9 +356,9 @@ class Ops:
                 self.core.changed(live)
                 continue
             live.change(idle_after=0)
-            if thaw and live.plan.gated:
+            if live.plan.idle or (thaw and live.plan.gated):
                 await self.core.gates.wake(live)
-            elif thaw == (live.plan.state == "paused"):
+            if thaw == (live.plan.state == "paused"):
                 self.core.inside.pause(live, thaw=thaw)
         return {}
 

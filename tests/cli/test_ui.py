@@ -251,6 +251,30 @@ def test_what_fails_is_told(stack: Stack) -> None:
     play(look)
 
 
+KEYS = [
+    (150, "r Restart", "l Logs", "i Info", "q Quit"),
+    (80, "r Restart", "a All logs", "q Quit"),
+    (60, "r Restart", "s Stop/start", "p Pause", "u Up", "/ Search", "q Quit"),
+    (30, "s Stop/start", "q Quit"),
+]
+
+
+@pytest.mark.parametrize(("columns", "keys"), [(row[0], row[1:]) for row in KEYS])
+def test_of_the_keys_as_many_are_shown_as_there_is_room_for(
+    stack: Stack, columns: int, keys: tuple[str, ...]
+) -> None:
+    """Whole ones, and the most needed; whatever the width was before."""
+
+    async def look(app: Board, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: shows(app, "i Info"))
+        await pilot.resize_terminal(columns, 30)
+        await until(pilot, lambda: shows(app, *keys))
+        (line,) = [line for line in screen(app) if "q Quit" in line]
+        assert len(line.rstrip()) <= columns
+
+    play(look)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (8, 3), (30, 11), (60, 12), (300, 90)])
 def test_any_size_will_do(stack: Stack, size: tuple[int, int]) -> None:
     stack.ok("up", "-d", "db")

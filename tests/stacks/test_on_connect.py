@@ -288,6 +288,23 @@ def test_pause_idle_until_unpause(host: Host) -> None:
     assert get(number) == "well"
 
 
+def test_attach_wakes_who_rests_and_says_of_who_is_paused(host: Host) -> None:
+    stack = host.stack("services: {web: {image: host, init: true, command: [sh, -c, 'sleep 1000; exit 3']}}")
+    stack.ok("up", "-d")
+    stack.ok("pause", "--idle", "--after", "100ms")
+    until(lambda: idles(stack))
+    before = thawed(stack, "web")
+    attached = stack.start("attach", "web")
+    until(lambda: thawed(stack, "web") > before)
+    stack.ok("kill", "web")
+    assert attached.communicate(timeout=30) == ("", "")
+    assert attached.returncode == 137
+    stack.ok("up", "-d")
+    stack.ok("pause")
+    refused = stack("attach", "web")
+    assert (refused.returncode, "is paused" in refused.stderr, "unpause" in refused.stderr) == (1, True, True)
+
+
 def test_a_first_start_that_fails_is_waited_out(host: Host) -> None:
     """Its restart policy brings it back, and the first connection is still there."""
     stack = web(host, "x-start: on-connect", "restart: on-failure", late=0.2)

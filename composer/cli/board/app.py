@@ -13,12 +13,14 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.events import Resize
-from textual.widgets import DataTable, Footer, Input, RichLog, Static, TabbedContent, TabPane
+from textual.widgets import DataTable, Input, RichLog, Static, TabbedContent, TabPane
 
 from composer.api.client import Supervisor
 from composer.api.context import Context
+from composer.api.select import RUNNING
 from composer.api.wish import apply, check
 from composer.cli.board import cells
+from composer.cli.board.keys import Keys
 from composer.cli.board.reading import History, Reader, Reading
 from composer.cli.board.tail import Tail
 from composer.cli.keys import shell_command
@@ -110,7 +112,7 @@ class Board(App[None]):
         search = Input(id="search", placeholder="search the log; Esc ends")
         search.display = False
         yield search
-        yield Footer()
+        yield Keys()
 
     def on_mount(self) -> None:
         self.theme = "tokyo-night"
@@ -130,6 +132,7 @@ class Board(App[None]):
     def on_resize(self, event: Resize) -> None:
         self.screen.set_class(event.size.height < LOW, "low")
         self.set_columns(event.size.width)
+        self.query_one(Keys).refresh(recompose=True)
 
     def set_columns(self, columns: int) -> None:
         """As many as there is room for."""
@@ -354,7 +357,7 @@ class Board(App[None]):
 
     def action_shell(self) -> None:
         row = self.row
-        if row is None or row["state"] != "running":
+        if row is None or row["state"] not in RUNNING:
             self.notify("it does not run", severity="warning")
             return
         with self.suspend():
