@@ -13,7 +13,7 @@ from composer.cli.context import Context
 from composer.cli.grammar import Flag, Positional, Verb, refused
 from composer.cli.render.listing import listing, show
 from composer.cli.volume import complain, labelled, pairs
-from composer.errors import ComposerError, ConflictError, UsageError
+from composer.errors import ComposerError, ConflictError, NotFoundError, UsageError
 from composer.model.digest import to_json
 from composer.model.kinds import is_address
 from composer.model.stack import NOTHING, Attachment, FrozenMap, IpamPool, Network
@@ -53,6 +53,7 @@ VERBS = {
             Flag("gateway", "list", "The gateway of a subnet (repeatable)", metavar="IP"),
             Flag("internal", "bool", "Without a way outside"),
             Flag("ip-range", "list", "Addresses are given from here (repeatable)", metavar="CIDR"),
+            Flag("ipv4", "bool", "With IPv4 addresses", default=True),
             Flag("ipv6", "bool", "With IPv6 addresses"),
             Flag("label", "list", "A label (repeatable)", metavar="KEY=VALUE"),
             Flag("opt", "list", "An option of the driver (repeatable)", "o", metavar="KEY=VALUE"),
@@ -87,12 +88,23 @@ VERBS["connect"] = Verb(
         Flag("gw-priority", "int", "The highest has the default route", metavar="N"),
         Flag("ip", "str", "An IPv4 address", metavar="IP"),
         Flag("ip6", "str", "An IPv6 address", metavar="IP"),
+        Flag(
+            "link",
+            "list",
+            "Have a container's name, or ALIAS for it (repeatable)",
+            metavar="CONTAINER[:ALIAS]",
+        ),
         Flag("link-local-ip", "list", "A link-local address (repeatable)", metavar="IP"),
     ),
     (ONE, CONTAINER),
     examples=(("connect shared shop-web-1", "at once if it runs"),),
 )
-VERBS["disconnect"] = Verb("disconnect", "Take a container off a network", (), (ONE, CONTAINER))
+VERBS["disconnect"] = Verb(
+    "disconnect",
+    "Take a container off a network",
+    (Flag("force", "bool", "Also one that is gone, whose addresses are still taken", "f"),),
+    (ONE, CONTAINER),
+)
 FILTERS: common.Known = {
     "name": (),
     "id": (),
@@ -159,6 +171,7 @@ def run_create(
     gateway: list[str],
     internal: bool,
     ip_range: list[str],
+    ipv4: bool,
     ipv6: bool,
     label: list[str],
     opt: list[str],
@@ -167,6 +180,8 @@ def run_create(
 ) -> int:
     from composer.network.lifecycle import ensure_network
 
+    if not (ipv4 or ipv6):
+        raise UsageError("a network needs addresses", hint="say --ipv6, or leave out --ipv4=false")
     if registry.find(context.paths, network) is not None:
         raise ConflictError(f"a network named {network} exists already")
     wanted = Network(
@@ -177,6 +192,7 @@ def run_create(
         ipam=ipam(subnet, gateway, ip_range, pairs(aux_address, "--aux-address")),
         internal=internal,
         attachable=True,
+        enable_ipv4=ipv4,
         enable_ipv6=ipv6,
         labels=pairs(label, "--label"),
     )
@@ -231,6 +247,7 @@ def details(context: Context, record: NetworkRecord) -> dict[str, Any]:
         "Created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
         "Scope": "local",
         "Driver": record.driver,
+        "EnableIPv4": bool(record.gateway(4)),
         "EnableIPv6": bool(record.gateway(6)),
         "IPAM": {
             "Driver": "default",
@@ -316,6 +333,7 @@ def run_connect(
     gw_priority: int | None,
     ip: str,
     ip6: str,
+    link: list[str],
     link_local_ip: list[str],
     network: str,
     container: str,
@@ -325,14 +343,23 @@ def run_connect(
         ipv4_address=ip or "",
         ipv6_address=ip6 or "",
         link_local_ips=tuple(link_local_ip),
+        links=tuple(link),
         gw_priority=gw_priority or 0,
         driver_opts=pairs(driver_opt, "--driver-opt"),
     )
     return switch(context, network, container, connect=True, attachment=to_json(wanted))
 
 
-def run_disconnect(context: Context, *, network: str, container: str) -> int:
-    return switch(context, network, container, connect=False)
+def run_disconnect(context: Context, *, force: bool, network: str, container: str) -> int:
+    try:
+        return switch(context, network, container, connect=False)
+    except NotFoundError:
+        slots = [lease.slot for lease in registry.held(context.paths, network)]
+        left = [slot for slot in slots if force and slot.partition("/")[2] == container]
+        if not left:
+            raise
+        registry.release(context.paths, left, network)
+        return 0
 
 
 def switch(context: Context, network: str, container: str, **fields: Any) -> int:

@@ -128,6 +128,8 @@ class Attachment(Value):
     priority: int = 0
     gw_priority: int = 0
     driver_opts: Mapping[str, str] = NOTHING
+    links: tuple[str, ...] = ()
+    """As a service's `links`, of `network connect --link`; files have no such key here."""
 
 
 class Ulimit(Value):

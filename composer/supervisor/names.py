@@ -70,7 +70,8 @@ def absent(stack: Stack, lives: Iterable[Live]) -> Iterator[EndpointName]:
             yield EndpointName(network, live.name, live.plan.slot.service)
 
 
-def links(service: Service) -> Mapping[str, str]:
-    """`db:database` makes database a name for db, for this service alone; `db` is a name already."""
-    pairs = (text.partition(":") for text in (*service.links, *service.external_links))
+def links(service: Service, rows: Mapping[str, NetworkRow]) -> Mapping[str, str]:
+    """`db:database` makes database a name for db, for this container alone; `db` is a name already."""
+    connected = [link for row in rows.values() for link in row["asked"].get("links", ())]
+    pairs = (text.partition(":") for text in (*service.links, *service.external_links, *connected))
     return {alias: target for target, _, alias in pairs if alias and alias != target}

@@ -328,7 +328,7 @@ class Net:
         return {
             "networks": networks,
             "upstreams": () if closed and not own else own or None,
-            "links": names.links(service) if service else {},
+            "links": names.links(service, live.networks) if service else {},
         }
 
     def forget(self, live: Live) -> None:

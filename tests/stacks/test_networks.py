@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from composer.network import registry
+from composer.paths import Paths
 from tests.host import Host
 from tests.network.conftest import Host as Machine
 from tests.stacks.site import SERVE, SERVER, address, call, look, reach, reaches
@@ -340,13 +342,17 @@ def test_connect_and_disconnect_a_running_container(site: Host, machine: Machine
     fixed = address(stack, "peer", "other").rpartition(".")[0] + ".77"
     first = address(stack, "web")
     stack.ok("exec", "-T", "web", "sh", "-c", "echo 192.0.2.1 mine >> /etc/hosts")
-    switch("connect", "other", "--alias", "site", "--ip", fixed, "--gw-priority", "7")
+    link = f"{stack.name}-peer-1:friend"
+    switch("connect", "other", "--alias", "site", "--ip", fixed, "--gw-priority", "7", "--link", link)
     hosts = look(stack, "web")["hosts"]
     assert all(f"{found} " in hosts.replace("\t", " ") for found in (fixed, first, "192.0.2.1"))
     for _ in range(2):
         assert look(stack, "web")["default"] == ["eth1"]
         assert look(stack, "peer", "web", "site")["names"] == {"web": [fixed], "site": [fixed]}
         assert reach(stack, "peer", "site")
+        seen = look(stack, "web", "friend", "peer")["names"]
+        assert seen["friend"] == seen["peer"] != []
+        assert look(stack, "peer", "friend")["names"]["friend"] == []
         assert set(look(stack, "web")["links"]) == {"lo", "eth0", "eth1"}
         stack.ok("restart", "web")
     switch("disconnect", "default")
@@ -362,6 +368,30 @@ def test_connect_and_disconnect_a_running_container(site: Host, machine: Machine
     stack.ok("restart", "web")
     switch("connect", "default")
     assert call(machine, "127.0.0.1", 8080)
+
+
+def test_a_network_of_ipv6_alone_and_addresses_of_who_is_gone(host: Host) -> None:
+    name = f"{host.mark}six"
+    refused = host.composer("network", "create", "--ipv4=false", name)
+    assert (refused.returncode, "needs addresses" in refused.stderr) == (2, True)
+    assert host.composer("network", "create", "--ipv4=false", "--ipv6", name).returncode == 0
+    (shown,) = json.loads(host.composer("network", "inspect", name).stdout)
+    assert (shown["EnableIPv4"], shown["EnableIPv6"]) == (False, True)
+    stack = host.stack(f"""
+        services: {{web: {{image: host, command: [sleep, "1000"], init: true, networks: [n]}}}}
+        networks: {{n: {{external: true, name: {name}}}}}
+    """)
+    stack.ok("up", "-d")
+    web = f"{stack.name}-web-1"
+    stack.ok("network", "disconnect", "-f", name, web)
+    paths = Paths(host.root / "run", host.root / "state")
+    record = registry.inspect(paths, name)
+    registry.leases(paths, [registry.LeaseRequest(record, f"{stack.name}/gone-1")])
+    assert "no container gone-1" in host.composer("network", "disconnect", name, "gone-1").stderr
+    assert host.composer("network", "rm", name).returncode == 1
+    assert host.composer("network", "disconnect", "--force", name, "gone-1").returncode == 0
+    stack.ok("down", "-t", "0")
+    assert host.composer("network", "rm", name).returncode == 0
 
 
 def test_the_hosts_resolvers_are_followed(site: Host, machine: Machine) -> None:
