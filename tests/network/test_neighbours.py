@@ -204,14 +204,17 @@ def test_beside_firewalld_as_told(site: Site) -> None:
     talk(web.open(), other.listen("0.0.0.0", 81), ("198.51.100.2", 81))
 
 
+def filter_bridged(site: Site, value: str) -> None:
+    """Whether iptables sees what is bridged. Who wants that loads the module for it, as Docker does."""
+    settings = [f"net.bridge.bridge-nf-call-{table}={value}" for table in ("iptables", "ip6tables")]
+    if site.host.status("sysctl", "-qw", *settings):
+        site.host.run("modprobe", "br_netfilter")
+        site.host.run("sysctl", "-qw", *settings)
+
+
 @pytest.mark.parametrize("value", ["0", "1"])
 def test_with_and_without_br_netfilter(site: Site, value: str) -> None:
-    site.host.run(
-        "sysctl",
-        "-qw",
-        f"net.bridge.bridge-nf-call-iptables={value}",
-        f"net.bridge.bridge-nf-call-ip6tables={value}",
-    )
+    filter_bridged(site, value)
     other, web, address = published(site)
     peer, _ = site.container("peer-1", "front")
     server = web.listen("0.0.0.0", 80)
@@ -223,7 +226,7 @@ def test_with_and_without_br_netfilter(site: Site, value: str) -> None:
 
 @pytest.mark.parametrize("value", ["0", "1"])
 def test_containers_that_may_not_talk(site: Site, value: str) -> None:
-    site.host.run("sysctl", "-qw", f"net.bridge.bridge-nf-call-iptables={value}")
+    filter_bridged(site, value)
     site.network("front", driver_opts={"com.docker.network.bridge.enable_icc": "false"})
     site.host.neighbour()
     (web, made), (peer, _) = site.container("web-1", "front"), site.container("peer-1", "front")

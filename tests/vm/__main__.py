@@ -24,7 +24,7 @@ from tests.vm.machine import HERE, Machine
 from tests.vm.summary import Summary
 
 PYTEST = [
-    *("python3", "-m", "pytest", "-q", "--color=no", "-p", "no:cacheprovider"),
+    *("python3", "-m", "pytest", "-q", "--color=no", "--tb=short", "-p", "no:cacheprovider"),
     *("-p", "tests.vm.report", "-m", "kernel", "--timeout=300", "--reruns=1"),
 ]
 

@@ -33,4 +33,6 @@ def pytest_runtest_logreport(report: Any) -> None:
     if report.when == "call" or not report.passed:
         text = report.longrepr
         reason = text[2].removeprefix("Skipped: ") if isinstance(text, tuple) else str(text or "")
+        if report.outcome == "rerun":
+            reason = reason.strip().rpartition("\n")[2]
         _tell(test=report.nodeid, outcome=report.outcome, text=reason[-6000:])

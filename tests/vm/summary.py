@@ -83,8 +83,9 @@ class Summary:
             (test.partition("::")[0], why) for test, how, why in self.results.values() if how == "skipped"
         )
         lines += [f"skipped {number} of {file}: {why}" for (file, why), number in skipped.items()]
-        lines += [f"tried again: {test}" for test in self.again]
-        lines += [f"FAILED {test}" for test, how, _ in self.results.values() if how == "failed"]
+        failed = [test for test, how, _ in self.results.values() if how == "failed"]
+        lines += [f"passed when tried again: {test}" for test in self.again if test not in failed]
+        lines += [f"FAILED {test}" for test in failed]
         return "\n  ".join(lines)
 
 
