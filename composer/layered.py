@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from composer.syscalls import copy_content
+
 MAX_LINKS = 40  # as the kernel has it, path_resolution(7)
 _KEPT = ("user.", "system.posix_acl_", "security.capability")
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
@@ -164,8 +166,7 @@ def _copy_one(node: Node, name: str, target: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(name, flags, 0o600, dir_fd=target)
         try:
-            while os.sendfile(file, source, None, 1 << 30):
-                pass
+            copy_content(source, file)
             _metadata(node, file)
         finally:
             os.close(source)

@@ -6,8 +6,11 @@ A leaf: errno in, OSError out, no policy.
 from __future__ import annotations
 
 import ctypes
+import errno
+import fcntl
 import os
 
+FICLONE = 0x40049409  # ioctl_ficlone(2)
 OPENAT2 = 437  # the same number on every architecture, as for all calls since 2019
 
 NO_MAGICLINKS = 0x02
@@ -42,6 +45,50 @@ def syncfs(descriptor: int) -> None:
     if _libc.syncfs(descriptor) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
+
+
+def copy_content(source: int, target: int) -> None:
+    """All content of a regular file into an empty one: shared where the file system can do that (FICLONE),
+    else copied, and holes stay holes where it tells of them."""
+    try:
+        fcntl.ioctl(target, FICLONE, source)
+        return
+    except OSError as error:
+        if error.errno not in _NO_CLONE:
+            raise
+    size = os.fstat(source).st_size
+    if not size:  # as those of /proc say
+        while os.sendfile(target, source, None, 1 << 30):
+            pass
+        return
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(source, at, os.SEEK_DATA)
+            end = os.lseek(source, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                break
+            start, end = at, size
+        os.lseek(target, start, os.SEEK_SET)
+        while start < end:
+            sent = os.sendfile(target, source, start, end - start)
+            if not sent:
+                break
+            start += sent
+        at = end
+    os.ftruncate(target, size)
+
+
+_NO_CLONE = (
+    errno.EOPNOTSUPP,
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOTTY,
+    errno.ENOSYS,
+    errno.EPERM,
+    errno.ETXTBSY,
+)
 
 
 def mount(source: str, target: os.PathLike[str], kind: str, flags: int, data: str) -> None:

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 from composer.build.expand import ExpandError, expand
 from composer.build.faults import DockerfileError, fault
-from composer.build.lex import Source
+from composer.build.lex import Source, split
 from composer.build.parse import Instruction
 from composer.errors import Complaint, ImageError, Place
 from composer.images.config import platform
@@ -209,7 +209,7 @@ def _workdir(script: Script) -> Found:
 
 def _pairs(script: Script) -> Found:
     for one in script.of("ENV", "LABEL"):
-        if "=" not in one.text.split()[1]:
+        if "=" not in split(one.text.split(None, 1)[1], script.escape)[0]:
             yield one, f"`{one.word} name=value` is today's form"
 
 

@@ -18,7 +18,7 @@ from composer.build.parse import Wrong
 from composer.bundle.accounts import resolve
 from composer.errors import ComposerError
 from composer.layered import Node
-from composer.syscalls import open_in_root
+from composer.syscalls import copy_content, open_in_root
 
 _SHIFTS = {"u": 6, "g": 3, "o": 0}
 _FOLDER = os.O_PATH | os.O_DIRECTORY
@@ -170,7 +170,7 @@ class Writer:
             source = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             file = os.open(leaf, _NEW, 0o600, dir_fd=parent)
             try:
-                _transfer(source, file)
+                copy_content(source, file)
                 self._metadata(file, node)
             finally:
                 os.close(source)
@@ -213,28 +213,6 @@ class Writer:
             for name, value in attributes(node).items():
                 os.setxattr(file, name, value)
         os.utime(file, ns=(node.status.st_atime_ns, node.status.st_mtime_ns))
-
-
-def _transfer(source: int, target: int) -> None:
-    """All bytes; holes stay holes where the file system tells of them."""
-    size = os.fstat(source).st_size
-    at = 0
-    while at < size:
-        try:
-            start = os.lseek(source, at, os.SEEK_DATA)
-            end = os.lseek(source, start, os.SEEK_HOLE)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                break
-            start, end = at, size
-        os.lseek(target, start, os.SEEK_SET)
-        while start < end:
-            sent = os.sendfile(target, source, start, end - start)
-            if not sent:
-                break
-            start += sent
-        at = end
-    os.ftruncate(target, size)
 
 
 def owner_of(text: str, passwd: str, group: str) -> Owner:

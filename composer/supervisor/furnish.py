@@ -110,10 +110,10 @@ def layers(snapshots: SnapshotStore, state: Path, image: Image) -> list[dict[str
         lowers = [*kept, *overlay.lowers]
         if not upper.is_dir():
             upper.mkdir(parents=True)
-            work.mkdir()
             shutil.copystat(overlay.lowers[0], upper)
             status = os.stat(overlay.lowers[0])
             os.chown(upper, status.st_uid, status.st_gid)
+        work.mkdir(exist_ok=True)
         if number == 0:
             root = {"lowers": lowers, "upper": str(upper), "work": str(work)}
             found.append({**root, "options": list(PLAIN_LAYERS)})

@@ -26,6 +26,7 @@ from composer.supervisor.core import Core
 from composer.supervisor.loop import Operation
 from composer.supervisor.words import progress
 from composer.supervisor.world import Live
+from composer.volumes.layers import Directory
 from composer.volumes.snapshots import Root, Snapshot
 
 Tell = Callable[[dict[str, Any]], None]
@@ -126,15 +127,19 @@ def keep(scope: Scope, name: str) -> Snapshot:
     core = scope.core
     volumes, store = core.volumes.store, core.volumes.store.snapshots
 
+    def point(place: Directory) -> list[str]:
+        store.flatten(place)  # layers of snapshots that were removed do not pile up
+        return list(place.keep())
+
     def volume(name: str) -> list[str]:
-        return list(store.volume(volumes.folder(name)).keep())
+        return point(store.volume(volumes.folder(name)))
 
     def root(live: Live) -> Root:
         state = core.here.container_state(live.name)
         there = [store.root(state, number) for number in overlays(state)]
         return Root(
             image=live.plan.image_id,
-            roots=[list(each.keep()) for each in there],
+            roots=[point(each) for each in there],
             anonymous={t: volume(n) for t, n in live.anonymous.items() if volumes.find(n)},
         )
 

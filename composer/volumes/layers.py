@@ -3,7 +3,8 @@
     <folder>/<plain>           what is written to, as long as no point was ever kept
     <folder>/chain<n>.json     from then on: the layers, topmost first, and what is written to above them
     <folder>/live<n>-<token>/  upper/ and work/ of the overlay of that time
-    <pool>/<token>             the layer that was written to under that token, never changed again
+    <pool>/<token>             the layer that was written to under that token, never changed again but to
+                               become a plain directory, when nobody else lies on it
 
 The chain on disk is the truth, and replacing it is the one step that counts: a rename that was cut short is
 made up for by whoever looks next, and what no chain names is swept. Knows nothing of volumes or containers.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,25 +31,45 @@ OPTIONS = "redirect_dir=on,metacopy=off"
 
 
 class Chain(Value):
+    """`flat`: its one layer is to be the plain directory, and the chain to go."""
+
     live: str
     layers: tuple[str, ...]
+    flat: bool = False
 
 
 class Directory:
     """One such directory. Whoever changes it holds the lock of the volumes; reading needs none.
 
     `durable`: its chain is to survive a power cut; without, it may be a plain and empty directory after one.
+    `above`: it is itself written to above other directories, and what it hides of them stays hidden.
     """
 
     def __init__(
-        self, pool: Path, folder: Path, plain: str, number: int = 0, *, durable: bool = True
+        self,
+        pool: Path,
+        folder: Path,
+        plain: str,
+        number: int = 0,
+        *,
+        durable: bool = True,
+        above: bool = False,
     ) -> None:
         self.pool, self.folder, self.plain = pool, folder, folder / plain
-        self.number, self.durable = number, durable
+        self.number, self.durable, self.above = number, durable, above
         self.file = folder / f"chain{number}.json"
 
     def chain(self) -> Chain | None:
         """None while it is a plain directory. Finishes what was cut short."""
+        chain = self.read()
+        if chain is None or self._flat(chain):
+            return None
+        if chain.layers:
+            self._settle(chain.layers[0])
+        return chain
+
+    def read(self) -> Chain | None:
+        """`chain` for those who do not hold the lock: nothing is finished."""
         try:
             kept = read_json(self.file)
         except ValueError:
@@ -56,10 +78,39 @@ class Directory:
             return None
         if kept is None:
             return None
-        chain = Chain(kept["live"], tuple(kept["layers"]))
-        if chain.layers:
-            self._settle(chain.layers[0])
-        return chain
+        return Chain(kept["live"], tuple(kept["layers"]), kept.get("flat", False))
+
+    def flatten(self) -> bool:
+        """Make it a plain directory again: what was written to its layers is moved together, none of it
+        copied. Nothing may be using it, and nobody else its layers.
+
+        Cut short at any point it shows what it showed. False where it cannot be, and stays as it is.
+        """
+        chain = self.chain()
+        if chain is None:
+            return True
+        bottom = self.pool / chain.layers[-1]
+        parts = [*(self.pool / token for token in reversed(chain.layers[:-1])), self.upper(chain)]
+        if any(map(moves, parts)):
+            return False
+        for part in parts:
+            merge(part, bottom, self.pool, above=self.above)
+        flat = Chain(chain.live, chain.layers[-1:], flat=True)
+        write_json(self.file, flat.__dict__, durable=self.durable)
+        return self._flat(flat)
+
+    def _flat(self, chain: Chain) -> bool:
+        """Whether it is a plain directory now, which it was to become."""
+        if not chain.flat:
+            return False
+        try:
+            os.rename(self.pool / chain.layers[0], self.plain)
+        except FileNotFoundError:
+            pass  # it is there already
+        self._give_up(None)
+        _sync(self.folder)
+        self.file.unlink(missing_ok=True)
+        return True
 
     def _settle(self, top: str) -> None:
         """What was written to when the topmost layer was made is that layer."""
@@ -124,10 +175,12 @@ class Directory:
     def sweep(self) -> None:
         """Nothing stays of what was written to once and is no layer. Deleted later by `empty`."""
         chain = self.chain()
-        keep = self._live(chain.live) if chain else None
+        self._give_up(self._live(chain.live) if chain else None)
+
+    def _give_up(self, keep: Path | None) -> None:
         for old in self.folder.glob(f"live{self.number}-*"):
             if old != keep:
-                os.rename(old, self.pool / f".removed-{secrets.token_hex(6)}")
+                _aside(old, self.pool)
 
     def show(self) -> None:
         """Mount it at its plain place, unless it is. Raises OSError."""
@@ -148,14 +201,97 @@ class Directory:
             os.close(live)
 
 
+_OVERLAY = "trusted.overlay."
+_NOTES = frozenset(f"{_OVERLAY}{name}" for name in ("redirect", "metacopy", "whiteout"))
+
+
+def moves(layer: Path) -> bool:
+    """Whether overlayfs noted in a layer that a directory came from elsewhere: its content lies there."""
+    for place, folders, files in os.walk(layer):
+        for name in (*folders, *files):
+            if not _NOTES.isdisjoint(os.listxattr(os.path.join(place, name), follow_symlinks=False)):
+                return True
+    return False
+
+
+def merge(upper: Path, lower: Path, pool: Path, *, above: bool = False) -> None:
+    """Move what a layer holds into the one right below it, so that both together show the same all the time.
+
+    What it hides there goes, but for the note of it when there is more `above` which they lie. `upper` stays,
+    empty.
+    """
+    before = os.stat(upper)
+    for name in os.listdir(upper):
+        mine, theirs = upper / name, lower / name
+        status = os.lstat(mine)
+        if stat.S_ISDIR(status.st_mode) and _is_directory(theirs) and not _is_opaque(mine):
+            merge(mine, theirs, pool, above=above)
+            mine.rmdir()
+            continue
+        if os.path.lexists(theirs):
+            _aside(theirs, pool)
+        if is_whiteout(status) and not above:
+            mine.unlink()
+            continue
+        if not above:
+            _plain(mine, directory=stat.S_ISDIR(status.st_mode))
+        os.rename(mine, theirs)
+    for name in set(os.listxattr(lower)) - set(os.listxattr(upper)):
+        if not (above and name.startswith(_OVERLAY)):
+            os.removexattr(lower, name)
+    copy_looks(upper, lower)
+    os.utime(lower, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _plain(top: Path, *, directory: bool) -> None:
+    """Nothing of overlayfs stays on what is moved as it is: it has no counterpart below."""
+    for place, folders, files in os.walk(top) if directory else ():
+        for name in files:
+            path = Path(place, name)
+            if is_whiteout(os.lstat(path)):
+                path.unlink()
+            else:
+                _without_notes(path)
+        for name in folders:
+            _without_notes(Path(place, name))
+    _without_notes(top)
+
+
+def _without_notes(path: Path) -> None:
+    for name in os.listxattr(path, follow_symlinks=False):
+        if name.startswith(_OVERLAY):
+            os.removexattr(path, name, follow_symlinks=False)
+
+
+def _aside(path: Path, pool: Path) -> None:
+    """Out of the way; `empty` deletes it."""
+    os.rename(path, pool / f".removed-{secrets.token_hex(6)}")
+
+
+def _is_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _is_opaque(path: Path) -> bool:
+    try:
+        return os.getxattr(path, f"{_OVERLAY}opaque") == b"y"
+    except OSError:
+        return False
+
+
+def is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
 def copy_looks(source: Path, target: Path) -> None:
-    """Owner, mode, times and attributes of a directory, but for what overlayfs notes for itself."""
+    """Owner, mode, attributes and times of a directory, but for what overlayfs notes for itself."""
     status = os.stat(source)
     os.chown(target, status.st_uid, status.st_gid)
-    shutil.copystat(source, target)
-    for name in os.listxattr(target):
-        if name.startswith("trusted.overlay."):
-            os.removexattr(target, name)
+    for name in os.listxattr(source):
+        if not name.startswith(_OVERLAY):
+            os.setxattr(target, name, os.getxattr(source, name))
+    os.chmod(target, stat.S_IMODE(status.st_mode))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def referenced(folders: Iterable[Path], *, durable: bool = True) -> set[str]:
@@ -180,7 +316,10 @@ def sweep(pool: Path, used: set[str]) -> None:
 def empty(pool: Path) -> None:
     """Delete what was set aside. Takes its time."""
     for doomed in pool.glob(".removed-*"):
-        shutil.rmtree(doomed, ignore_errors=True)
+        if doomed.is_dir() and not doomed.is_symlink():
+            shutil.rmtree(doomed, ignore_errors=True)
+        else:
+            doomed.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

@@ -94,7 +94,7 @@ class SnapshotStore:
 
     def root(self, state: Path, number: int) -> Directory:
         """The writable part of a container's overlay; `state` is the container's own folder."""
-        return Directory(self.pool, state, f"upper{number}", number, durable=False)
+        return Directory(self.pool, state, f"upper{number}", number, durable=False, above=True)
 
     def overlay(self, state: Path, number: int) -> tuple[Path, Path, Layers]:
         """What a container's overlay is written to, its work folder, and the layers on top of the image's."""
@@ -114,11 +114,19 @@ class SnapshotStore:
         kept = {token for snapshot in self.list() for token in tokens(snapshot)}
         layers.sweep(self.pool, kept | self.used())
 
-    def used(self) -> set[str]:
-        """The layers that volumes and containers lie on."""
-        volumes = layers.referenced(self.paths.volumes.glob("[!.]*/"))
-        containers = self.paths.stacks_state.glob("*/containers/*/")
-        return volumes | layers.referenced(containers, durable=False)
+    def used(self, *, but: Path | None = None) -> set[str]:
+        """The layers that volumes and containers lie on, one folder left out."""
+        volumes = (folder for folder in self.paths.volumes.glob("[!.]*/") if folder != but)
+        containers = (folder for folder in self.paths.stacks_state.glob("*/containers/*/") if folder != but)
+        return layers.referenced(volumes) | layers.referenced(containers, durable=False)
+
+    def flatten(self, place: Directory) -> None:
+        """What lies on layers that nobody else needs is a plain directory again, unless it is mounted."""
+        chain = place.chain()
+        if chain is not None and not os.path.ismount(place.plain):
+            kept = {token for snapshot in self.list() for token in tokens(snapshot)}
+            if (kept | self.used(but=place.folder)).isdisjoint(chain.layers):
+                place.flatten()
 
     def empty(self) -> None:
         layers.empty(self.pool)

@@ -131,7 +131,7 @@ class VolumeStore:
 
     def _status(self, name: str) -> dict[str, Any]:
         """The snapshots that it can be taken back to, where Docker has what a driver says of a volume."""
-        chain = self.snapshots.volume(self.folder(name)).chain()
+        chain = self.snapshots.volume(self.folder(name)).read()
         if chain is None:
             return {}
         every = self.snapshots.list()
@@ -200,7 +200,9 @@ class VolumeStore:
             return
         with self.locked():
             try:
-                self.snapshots.volume(folder).show()
+                layered = self.snapshots.volume(folder)
+                self.snapshots.flatten(layered)
+                layered.show()
             except OSError as error:
                 raise ComposerError(f"volume {name}: cannot mount its layers: {error.strerror}") from error
 
@@ -215,6 +217,8 @@ class VolumeStore:
             for name in names:
                 self.snapshots.remove(stack, name)
             self.snapshots.sweep()
+            for file in self.root.glob("[!.]*/chain0.json"):
+                self.snapshots.flatten(self.snapshots.volume(file.parent))
         self.snapshots.empty()
 
     # Removing
@@ -262,8 +266,8 @@ class VolumeStore:
         total = 0
         folder = self.folder(name)
         layered = self.snapshots.volume(folder)
-        chain = layered.chain()
-        data = layered.upper(chain) if chain else folder / "_data"
+        chain = layered.read()
+        data = layered.upper(chain) if chain and not chain.flat else folder / "_data"
         device = data.stat().st_dev
         for directory, folders, files in os.walk(data):
             statuses = [os.lstat(Path(directory, entry)) for entry in (*folders, *files)]

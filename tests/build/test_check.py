@@ -58,6 +58,7 @@ WORKDIR /a
 WORKDIR b
 ENV PUBLIC_KEY=1 MONKEY=2 TOKEN_FILE=x KEY_VERSION=1
 LABEL a=1
+LABEL "a b"="c d"
 EXPOSE 80/tcp $PORT
 RUN a \\
     # a comment is no empty line

@@ -102,6 +102,37 @@ def test_snapshots_go_with_down_volumes(host: Host) -> None:
     assert not list((host.root / "state" / "volumes").glob("*/"))
 
 
+def test_layers_that_no_snapshot_needs_go(host: Host) -> None:
+    """A volume is a plain folder again, as long as nobody lies on its layers, and has not to be copied."""
+    stack = host.stack(STORE)
+    stack.ok("up", "-d")
+    for name in ("first", "second", "third"):
+        write(stack, name)
+        stack.ok("snapshot", "create", name)
+        if name != "first":
+            stack.ok("snapshot", "rm", name)
+    assert layers(stack) == 3
+    stack.ok("snapshot", "rm", "first")
+    assert layers(stack) == 3, "it is in use"
+    write(stack, "fourth")
+    stack.ok("restart", "-t", "0")
+    assert layers(stack) in (0, 3)
+    stack.ok("snapshot", "create", "fourth")
+    assert layers(stack) == 1
+    stack.ok("snapshot", "rm", "fourth")
+    stack.ok("down", "-t", "0")
+    assert layers(stack) == 0
+    assert not list((host.root / "state/snapshots/layers").glob("[!.]*"))
+    stack.ok("up", "-d")
+    assert stack.ok("exec", "-T", "db", "cat", "/data/x") == "fourth\n"
+
+
+def layers(stack: Stack) -> int:
+    """Under the named volume."""
+    inspected = json.loads(stack.ok("volume", "inspect", f"{stack.name}_data"))[0]
+    return int(inspected.get("Status", {"Layers": 0})["Layers"])
+
+
 def test_other_stacks_begin_from_the_same_point(host: Host) -> None:
     """Each with changes of its own; the point outlives the stack that it was made of."""
     seed = host.stack(STORE)

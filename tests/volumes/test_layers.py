@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 
 from composer import disk
 from composer.errors import ConflictError
-from composer.syscalls import unmount
+from composer.syscalls import mount, unmount
 from composer.volumes import layers
 from composer.volumes.layers import MOST, Directory, referenced, sweep
 
@@ -224,3 +225,157 @@ def test_going_back_can_be_killed_at_any_line(tmp_path: Path, plain: bool) -> No
         place.go(point)
         assert files(place) == {"a": "1", "b": "1"}
         assert len(list(place.folder.glob("live*"))) == 1
+
+
+def tree(root: Path) -> dict[str, tuple[Any, ...]]:
+    """All that is there, as whoever looks sees it."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for path in (root, *sorted(root.rglob("*"))):
+        status = path.lstat()
+        content = os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else ""
+        names = os.listxattr(path, follow_symlinks=False)
+        kept = {n: os.getxattr(path, n, follow_symlinks=False) for n in names if "overlay" not in n}
+        times = status.st_mtime_ns, status.st_nlink if path.is_file() else 0
+        found[str(path.relative_to(root))] = (status.st_mode, status.st_uid, content, kept, *times)
+    return found
+
+
+def written_to(place: Directory) -> dict[str, tuple[Any, ...]]:
+    """Layers with all that overlayfs knows; what they show together."""
+    with shown(place) as root:
+        for name in ("gone", "over", "turned/deep", "kept/low", "kept/inner/x", "emptied/a", "file"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(f"one {name}")
+        os.setxattr(root / "kept", "user.old", b"1")
+        (root / "away").symlink_to("/etc")
+    place.keep()
+    with shown(place) as root:
+        (root / "gone").unlink()
+        (root / "over").write_text("two")
+        os.link(root / "over", root / "same")
+        shutil.rmtree(root / "turned")
+        (root / "turned").write_text("a file now")
+        (root / "kept" / "inner" / "x").unlink()
+        (root / "kept" / "inner" / "y").write_text("two")
+        shutil.rmtree(root / "emptied")
+        (root / "emptied").mkdir(mode=0o700)
+        os.chown(root / "emptied", 5, 6)
+    place.keep()
+    with shown(place) as root:
+        (root / "gone").mkdir()
+        (root / "gone" / "again").write_text("three")
+        (root / "file").unlink()
+        (root / "file").symlink_to("/nowhere")
+        (root / "away").unlink()
+        (root / "away").mkdir()
+        (root / "new").mkdir()
+        (root / "kept" / "low").rename(root / "new" / "low")
+        os.removexattr(root / "kept", "user.old")
+        (root / "kept").chmod(0o1777)
+        os.utime(root / "kept", ns=(1, 1))
+        return tree(root)
+
+
+def test_flattened_it_shows_the_same(place: Directory) -> None:
+    expected = written_to(place)
+    assert place.flatten() and place.chain() is None
+    assert tree(place.plain) == expected
+    assert not [path for path in place.plain.rglob("*") if _notes(path)]
+    assert os.listdir(place.folder) == ["_data"]
+    sweep(place.pool, set())
+    layers.empty(place.pool)
+    assert list(place.pool.iterdir()) == []
+    assert files(place) and place.flatten()
+    point = place.keep()
+    write(place, a="1")
+    place.go(point)
+    with shown(place) as root:
+        assert tree(root) == expected
+
+
+def _notes(path: Path) -> list[str]:
+    return [n for n in os.listxattr(path, follow_symlinks=False) if n.startswith("trusted.overlay")]
+
+
+def test_a_directory_that_was_renamed_keeps_its_layers(place: Directory) -> None:
+    """Its content lies at its old place, in a layer below."""
+    with shown(place) as root:
+        (root / "dir").mkdir()
+        (root / "dir" / "a").write_text("1")
+    place.keep()
+    with shown(place) as root:
+        (root / "dir").rename(root / "other")
+    assert not place.flatten()
+    assert files(place) == {"other/a": "1"}
+
+
+def test_flattening_can_be_killed_at_any_line(tmp_path: Path) -> None:
+    """It shows the same all the time, and can be done again."""
+
+    def prepare(place: Directory) -> dict[str, tuple[Any, ...]]:
+        write(place, a="1", b="1", c="1")
+        with shown(place) as root:
+            (root / "dir").mkdir()
+            (root / "dir" / "x").write_text("1")
+        place.keep()
+        write(place, a="2")
+        place.keep()
+        with shown(place) as root:
+            (root / "b").unlink()
+            shutil.rmtree(root / "dir")
+            (root / "dir").mkdir()
+            (root / "dir" / "y").write_text("3")
+            os.utime(root, ns=(1, 1))
+            return tree(root)
+
+    def seen(place: Directory) -> dict[str, tuple[Any, ...]]:
+        with shown(place) as root:
+            return {path: facts[:4] for path, facts in tree(root).items()}
+
+    for place, expected in every_line(tmp_path, prepare, lambda place, _: place.flatten()):
+        before = {path: facts[:4] for path, facts in expected.items()}
+        assert seen(place) == before
+        assert place.flatten()
+        assert seen(place) == before
+        assert not place.file.exists() and not list(place.folder.glob("live*"))
+
+
+def test_what_lies_above_an_image_hides_the_same_of_it(tmp_path: Path) -> None:
+    """The writable part of a container: what was deleted of its image stays deleted."""
+    image, root = tmp_path / "image", tmp_path / "root"
+    for name in ("gone", "dir/old", "kept"):
+        (image / name).parent.mkdir(parents=True, exist_ok=True)
+        (image / name).write_text("image")
+    (tmp_path / "state" / "upper0").mkdir(parents=True)
+    root.mkdir()
+    place = Directory(tmp_path / "pool", tmp_path / "state", "upper0", durable=False, above=True)
+
+    @contextmanager
+    def run() -> Iterator[Path]:
+        chain = place.chain()
+        lowers = [*(place.lowers(chain) if chain else ()), str(image)]
+        upper, work = (place.upper(chain), place.work(chain)) if chain else (place.plain, tmp_path / "work")
+        work.mkdir(exist_ok=True)
+        data = f"lowerdir={':'.join(lowers)},upperdir={upper},workdir={work},{layers.OPTIONS}"
+        mount("overlay", root, "overlay", 0, data)
+        try:
+            yield root
+        finally:
+            unmount(root)
+
+    with run() as seen:
+        (seen / "gone").unlink()
+        shutil.rmtree(seen / "dir")
+        (seen / "dir").mkdir()
+    place.keep()
+    with run() as seen:
+        (seen / "dir" / "new").write_text("new")
+        (seen / "gone").write_text("again")
+    place.keep()
+    with run() as seen:
+        (seen / "gone").unlink()
+        expected = tree(seen)
+    assert place.flatten() and place.chain() is None
+    with run() as seen:
+        assert tree(seen) == expected
+        assert sorted(expected) == [".", "dir", "dir/new", "kept"]
