@@ -7,6 +7,7 @@ from typing import Any
 
 from composer.model import own_keys
 from composer.model.kinds import nearest
+from composer.model.normalise import SHARING
 
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str, str | None]
@@ -76,11 +77,22 @@ def _references(name: str, service: Data, config: Data, enabled: set[str]) -> It
             yield path, f"the {word} `{key}` is not declared", hint
 
 
+def _named(service: Data, other: str) -> Path:
+    """Where a dependency is named: in `depends_on`, unless another key implies it."""
+    for key in ("links", "volumes_from"):
+        for index, text in enumerate(service.get(key, ())):
+            if text.split(":")[0] == other:
+                return key, index
+    modes = (key for key in SHARING if service.get(key) == f"service:{other}")
+    return next(((key,) for key in modes), ("depends_on", other))
+
+
 def _dependencies(name: str, service: Data, config: Data, enabled: set[str]) -> Iterator[Finding]:
     services: Data = config["services"]
     for other, details in service.get("depends_on", {}).items():
         if other not in services:
-            yield ("depends_on", other), f"depends on the unknown service `{other}`", nearest(other, services)
+            path = _named(service, other)
+            yield path, f"depends on the unknown service `{other}`", nearest(other, services)
         elif other not in enabled and details.get("required", True):
             profiles = ", ".join(services[other].get("profiles", ()))
             yield (

@@ -12,7 +12,7 @@ from composer.model import fields
 from composer.model.merge import merge
 from composer.model.paths import clean
 
-_SHARED = ("network_mode", "ipc", "pid", "uts", "cgroup")
+SHARING = ("network_mode", "ipc", "pid", "uts", "cgroup")
 
 
 def normalise(config: dict[str, Any], name: str, environment: Mapping[str, str]) -> None:
@@ -85,7 +85,7 @@ def passed_through(value: Any, environment: Mapping[str, str], *, keep: bool) ->
 def _implied(service: dict[str, Any]) -> dict[str, Any]:
     """Dependencies that other keys bring along."""
     names = [link.split(":")[0] if link.count(":") == 1 else link for link in service.get("links") or ()]
-    for key in _SHARED:
+    for key in SHARING:
         value = service.get(key)
         if isinstance(value, str) and value.startswith("service:"):
             names.append(value.removeprefix("service:"))

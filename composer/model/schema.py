@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path as File
@@ -176,7 +176,7 @@ class _Walk:
         if kind == "number" and value.is_integer():
             kind = "integer"
         if rule.types and not rule.allows(kind):
-            self.tell(*_misfit(rule, value))
+            self.tell(*_misfit(rule, value, self.path[-1:]))
             return
         if rule.branches:
             self._branches(value, rule, kind)
@@ -199,7 +199,7 @@ class _Walk:
             self.judge(value, fitting[0])
             return
         if not fitting:
-            self.tell(*_misfit(rule, value))
+            self.tell(*_misfit(rule, value, self.path[-1:]))
             return
         before, attempts = self.found, []
         for branch in fitting:
@@ -217,7 +217,7 @@ class _Walk:
         for key, item in value.items():
             below = rule.of(key)
             if below is None:
-                self.tell(*self._unknown(key, rule), key)
+                self.tell(*self._unknown(key, item, rule), key)
             else:
                 path.append(key)
                 self.judge(item, below)
@@ -251,13 +251,16 @@ class _Walk:
             if not low <= value <= high:
                 self.tell(f"must be {f'from {low} to {high}' if 'maximum' in spec else f'{low} or more'}")
 
-    def _unknown(self, key: str, rule: Rule) -> tuple[str, str]:
+    def _unknown(self, key: str, value: Any, rule: Rule) -> tuple[str, str]:
         """The words for a key that must not be there, and what was probably meant."""
+        if key != key.strip():
+            return "is not a known key", "it begins or ends with a space that is not a plain one"
         if not rule.properties:
             return f"`{_short(key)}` cannot be a name", "use letters, digits, and . _ -"
         return "is not a known key", (
             nearest(key, rule.properties, 0.8)
             or self._above(key)
+            or (None if self.path else _misplaced(value))
             or _below(key, rule)
             or nearest(key, rule.properties)
             or "start your own keys with x-"
@@ -289,13 +292,25 @@ def _below(key: str, rule: Rule) -> str | None:
     return None
 
 
-def _misfit(rule: Rule, value: Any) -> tuple[str, str | None]:
-    """The words for a value of the wrong type."""
+def _misplaced(value: Any) -> str | None:
+    """For what stands at the top of the file."""
+    if isinstance(value, dict) and not {"image", "build"}.isdisjoint(value):
+        return "a service belongs below `services`: check the indentation"
+    return None
+
+
+def _misfit(rule: Rule, value: Any, at: Sequence[str | int]) -> tuple[str, str | None]:
+    """The words for a value of the wrong type. `at`: its key."""
     wanted = rule.words()
     if value is None:
-        return f"must be {_or(wanted)}, but is empty", "give it a value, or remove the key"
+        below = "indent what belongs to it below it" if wanted == ["a mapping"] else "give it a value"
+        return f"must be {_or(wanted)}, but is empty", f"{below}, or remove the key"
     hint = None
-    if isinstance(value, int | float) and "text" in wanted:
+    if wanted == ["a mapping"] and at and at[0] in rule.properties:
+        hint = f"`{at[0]}` belongs to an entry one level further in: check the indentation"
+    elif wanted == ["a mapping"] and isinstance(value, str) and ":" in value:
+        hint = "write a space after the colon"
+    elif isinstance(value, int | float) and "text" in wanted:
         like = str(next(iter(rule.spec.get("examples", ())), ""))
         hint = f"write a unit too, as in `{like}`" if _WITH_UNIT.match(like) else "put it in quotes"
     elif isinstance(value, dict) and wanted == ["text"]:

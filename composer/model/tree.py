@@ -26,6 +26,7 @@ from yaml.events import (
 )
 
 from composer.errors import Complaint, Place, StackFileError
+from composer.model.broken import explained
 
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 100
@@ -203,11 +204,8 @@ def _documents(source: Source, *, marks: bool) -> Iterator[_Builder]:
                 builder.read(parser.get_event)
                 yield builder
     except yaml.MarkedYAMLError as error:
-        raise source.fail(
-            f"not valid YAML: {error.problem or error.context}",
-            error.problem_mark or error.context_mark,
-            hint=_yaml_hint(error.problem or ""),
-        ) from None
+        message, mark, hint = explained(source.text, error)
+        raise source.fail(message, mark, hint=hint) from None
     except yaml.reader.ReaderError as error:
         line = source.text.count("\n", 0, error.position) + 1
         raise StackFileError(
@@ -215,16 +213,6 @@ def _documents(source: Source, *, marks: bool) -> Iterator[_Builder]:
         ) from None
     finally:
         parser.dispose()
-
-
-def _yaml_hint(problem: str) -> str | None:
-    if "cannot start any token" in problem:
-        return "YAML indents with spaces, and a value that starts with @, ` or % needs quotes"
-    if "mapping values are not allowed" in problem:
-        return "check the indentation, or quote a value that contains ': '"
-    if "did not find expected key" in problem or "block end" in problem or "block mapping" in problem:
-        return "check the indentation of this line against the lines above it"
-    return None
 
 
 class _Builder:
@@ -403,8 +391,12 @@ class _Builder:
         if type(event) is AliasEvent:
             key = self._alias(event, (*path, "*"))
         elif type(event) is not ScalarEvent:
+            braces = type(event) is MappingStartEvent
             raise self.source.fail(
-                "a key must be a string, not a list or mapping", event.start_mark, path=path
+                "a key must be a string, not a list or mapping",
+                event.start_mark,
+                hint="put {{…}} in quotes; a variable is ${NAME}" if braces else None,
+                path=path,
             )
         elif event.tag:
             key = self._scalar(event, path)

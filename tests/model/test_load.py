@@ -152,6 +152,18 @@ PLACES = [
         "services: {a: {extends: b, image: x, env_file: [y]}, b: {env_file: z}}",
         "1:38: services.a.env_file[0]: the env file /w/z does not exist",
     ),
+    (
+        "services: {a: {image: x, links: [b]}}",
+        ":1:34: services.a.links[0]: depends on the unknown service `b`",
+    ),
+    (
+        "services: {a: {image: x, volumes_from: ['b:ro']}}",
+        ":1:41: services.a.volumes_from[0]: depends on the unknown service `b`",
+    ),
+    (
+        "services: {a: {image: x, network_mode: 'service:b'}}",
+        ":1:26: services.a.network_mode: depends on the unknown service `b`",
+    ),
 ]
 
 

@@ -218,6 +218,35 @@ def test_keys_at_the_top() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("data", "path", "hint"),
+    [
+        ({"services": None}, "services", "indent what belongs to it below it, or remove the key"),
+        ({"web": {"image": "x"}}, "web", "a service belongs below `services`: check the indentation"),
+        ({"services": {"web": "image:x"}}, "services.web", "write a space after the colon"),
+        (
+            {"services": {"\u00a0a": {}}},
+            "services.\u00a0a",
+            "it begins or ends with a space that is not a plain one",
+        ),
+        (
+            {"services": {"image": "x"}},
+            "services.image",
+            "`image` belongs to an entry one level further in: check the indentation",
+        ),
+        (
+            {"networks": {"driver": "bridge"}},
+            "networks.driver",
+            "`driver` belongs to an entry one level further in: check the indentation",
+        ),
+    ],
+)
+def test_indentation_that_says_something_else(data: dict[str, Any], path: str, hint: str) -> None:
+    from composer.errors import dotted
+
+    assert [(dotted(p), h) for p, _, h in check(data)] == [(path, hint)]
+
+
 def test_all_mistakes_are_told_and_very_many_are_cut() -> None:
     assert len(check({"services": {"web": {"image": 1, "tty": 2, "ports": 3}}})) == 3
     assert len(check({"services": {f"s{i}": None for i in range(100_000)}})) == schema.MAX_FINDINGS

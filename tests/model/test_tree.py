@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from composer.errors import Place
+from composer.errors import Place, StackFileError
 from composer.model.tree import Source, scalar
 
 SCALARS: list[tuple[str, Any]] = [
@@ -81,3 +81,25 @@ PLACES: list[tuple[tuple[str | int, ...], Place]] = [
 @pytest.mark.parametrize(("path", "place"), PLACES)
 def test_places(path: tuple[str | int, ...], place: Place) -> None:
     assert Source("f", TEXT).place(path) == place
+
+
+BROKEN = [
+    ("a:\n\tb: 1", (2, 1), "cannot start any token", "indent with spaces, not with tabs"),
+    ("a:\n  b: 1\n\tc: 1", (3, 1), "tab character", "indent with spaces, not with tabs"),
+    ("a: @b", (1, 4), "cannot start any token", "needs quotes"),
+    ('a: 1\nb: "x\nc: 1\n', (2, 4), "the quote that begins here never ends", ""),
+    ("a:\n  - b: 1\n    -c\n", (3, 5), "this is no `key: value`", "after each : and -"),
+    ("a: [b, c\nd: 1\n", (2, 2), "',' or ']'", "the bracket of line 1 is still open here"),
+    ("a: {b: c, d: e [f}", (1, 16), "',' or '}'", "a text with , : or a bracket"),
+    ("a: b: c", (1, 5), "mapping values", "quote a value"),
+    ("a:\n  b: 1\n  - c", (3, 3), "expected", "check the indentation"),
+]
+
+
+@pytest.mark.parametrize(("text", "place", "message", "hint"), BROKEN)
+def test_what_is_no_yaml_is_explained(text: str, place: tuple[int, int], message: str, hint: str) -> None:
+    with pytest.raises(StackFileError) as caught:
+        Source("f", text.encode()).documents  # noqa: B018
+    (told,) = caught.value.complaints
+    assert told.place and (told.place.line, told.place.column) == place
+    assert message in told.message and hint in (told.hint or "")
