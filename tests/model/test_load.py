@@ -154,7 +154,7 @@ PLACES = [
     ),
     (
         "services: {a: {image: x, links: [b]}}",
-        ":1:34: services.a.links[0]: depends on the unknown service `b`",
+        ":1:34: services.a.links[0]: depends on the unknown",
     ),
     (
         "services: {a: {image: x, volumes_from: ['b:ro']}}",
