@@ -122,6 +122,24 @@ def test_quick_verbs_load_no_heavy_module(verb: str, tmp_path: Path) -> None:
     assert not loaded & QUICK[verb]
 
 
+SELDOM = {
+    *("yaml", "jsonschema", "pyroute2", "typer", "rich", "httpx2", "http.client", "tempfile", "secrets"),
+    *("composer.model.tree", "composer.model.load", "composer.images.registry", "composer.build.builder"),
+}
+
+
+def test_the_supervisor_starts_without_what_it_seldom_needs() -> None:
+    """Its imports are the longest part of a first `up`."""
+    code = (
+        f"import sys; sys.path[:0] = {[p for p in sys.path if p]!r}; import composer.supervisor.main; "
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not set(done.stdout.split()) & SELDOM
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_files_do_one_thing(path: Path) -> None:
     """No file grows past what fits a head, unless the table above says why."""

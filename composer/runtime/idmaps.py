@@ -6,7 +6,6 @@ Nothing here is guessed from versions: each thing a container needs is done once
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 
 from composer.runtime import linux, namespaces, users
@@ -41,6 +40,8 @@ def shown(userns: int, path: str, *, recursive: bool = True) -> bool:
 
 def _layers(state: str, owner: Owner) -> str:
     """Files made through an overlay of mapped layers keep their owners on disk."""
+    import tempfile  # asked once in the life of a state directory
+
     with tempfile.TemporaryDirectory(dir=state, prefix="idmap-") as place:
         paths = [os.path.join(place, name) for name in ("lower", "upper", "work")]
         for path in paths:

@@ -7,7 +7,6 @@ and why is decided elsewhere.
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import signal
 import time
@@ -55,7 +54,7 @@ class Containers:
             Container(
                 slot=action.slot,
                 name=action.name,
-                id=secrets.token_hex(32),
+                id=os.urandom(32).hex(),
                 digests=action.digests,
                 image=action.image,
                 image_id=action.image_id,

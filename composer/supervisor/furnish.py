@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -216,7 +215,7 @@ def source_of(core: Core, live: Live, mount: Mount, image: Image) -> str:
         return undeclared(core, live, mount, image)
     else:
         target = os.path.normpath(mount.target)
-        name = live.anonymous.setdefault(target, secrets.token_hex(32))
+        name = live.anonymous.setdefault(target, os.urandom(32).hex())
         core.volumes.ensure_anonymous(name, core.stack.name, live.name)
     return core.volumes.path(name, mount, image)
 

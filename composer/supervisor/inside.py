@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -86,7 +86,7 @@ class Inside:
         if not live.plan.alive:
             raise ComposerError(f"container {live.name} is not running")
         await self.awake(live)
-        identity = f"exec-{secrets.token_hex(8)}"
+        identity = f"exec-{os.urandom(8).hex()}"
         made = exec_process(self.core, live, wanted)
         running = self.running[identity] = Running(0)
         try:

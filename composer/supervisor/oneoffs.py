@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -108,7 +108,7 @@ class Oneoffs:
 
         changed = {**from_json(Service, {"name": service.name, **overrides["fields"]}).__dict__}
         mine = service.replace(**{name: changed[name] for name in overrides["fields"]})
-        name = overrides.get("name") or f"{self.core.name}-{service.name}-run-{secrets.token_hex(6)}"
+        name = overrides.get("name") or f"{self.core.name}-{service.name}-run-{os.urandom(6).hex()}"
         if not NAME.fullmatch(name):
             hint = "use two or more letters, digits, . _ or -, the first a letter or digit"
             raise ComposerError(f"a container cannot be named {name!r}", hint=hint)

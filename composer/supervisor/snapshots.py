@@ -7,7 +7,6 @@ is a matter of milliseconds and of one pass of the event loop, so that nothing c
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -232,7 +231,7 @@ def make(scope: Scope, kept: Snapshot) -> None:
     core = scope.core
     for live in scope.lives:
         for target in kept["containers"].get(slot(live), {"anonymous": {}})["anonymous"]:
-            name = live.anonymous.setdefault(target, secrets.token_hex(32))
+            name = live.anonymous.setdefault(target, os.urandom(32).hex())
             core.volumes.ensure_anonymous(name, core.name, live.name)
     core.changed()
 
@@ -265,7 +264,7 @@ def discard(state: Path, pool: Path) -> None:
     """What a container wrote goes; its folder stays."""
     if state.is_dir():
         keep_private(pool)
-        os.rename(state, pool / f".removed-{secrets.token_hex(6)}")
+        os.rename(state, pool / f".removed-{os.urandom(6).hex()}")
     state.mkdir(parents=True)
 
 

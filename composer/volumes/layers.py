@@ -13,7 +13,6 @@ made up for by whoever looks next, and what no chain names is swept. Knows nothi
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterable
@@ -145,7 +144,7 @@ class Directory:
         """
         chain = self.chain()
         if chain is None:
-            return self._switch((secrets.token_hex(8),), self.plain)
+            return self._switch((os.urandom(8).hex(),), self.plain)
         if len(chain.layers) >= MOST:
             raise ConflictError(
                 f"{self.folder} has {MOST} layers already",
@@ -162,7 +161,7 @@ class Directory:
 
     def _switch(self, layers: tuple[str, ...], top: Path) -> tuple[str, ...]:
         """A fresh writable layer over `layers`, which looks as `top` does."""
-        chain = Chain(secrets.token_hex(8), layers)
+        chain = Chain(os.urandom(8).hex(), layers)
         upper = self.upper(chain)
         upper.mkdir(parents=True)
         self.work(chain).mkdir()
@@ -265,7 +264,7 @@ def _without_notes(path: Path) -> None:
 
 def _aside(path: Path, pool: Path) -> None:
     """Out of the way; `empty` deletes it."""
-    os.rename(path, pool / f".removed-{secrets.token_hex(6)}")
+    os.rename(path, pool / f".removed-{os.urandom(6).hex()}")
 
 
 def _is_directory(path: Path) -> bool:

@@ -12,9 +12,9 @@ replies (RFC 5452).
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
-from secrets import token_bytes
 
 from composer.network.dns import stream
 from composer.network.dns.message import (
@@ -168,7 +168,7 @@ async def _by_udp(upstream: str, query: Query, *, edns: bool) -> Reply:
     family, address = _address(upstream)
     with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
         sock.connect(address)
-        ident = token_bytes(2)
+        ident = os.urandom(2)
         message = ident + question(query, edns=edns)
         resend = loop.call_later(RESEND, _send_again, sock, message)
         try:
@@ -191,7 +191,7 @@ def _send_again(sock: socket.socket, message: bytes) -> None:
 async def _by_tcp(upstream: str, query: Query) -> Reply | None:
     family, address = _address(upstream)
     with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
-        ident = token_bytes(2)
+        ident = os.urandom(2)
         try:
             async with asyncio.timeout(TCP_PATIENCE):
                 await asyncio.get_running_loop().sock_connect(sock, address)
