@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from composer.model import units
-from composer.model.tree import Timestamp
+from composer.model.units import Timestamp
 
 Kind = Callable[[Any], Any]
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from composer.model.kinds import nearest
+
 if TYPE_CHECKING:
     from composer.model.tree import Path
 
@@ -33,7 +35,5 @@ def wrong(driver: str, options: Collection[str]) -> Iterator[tuple[Path, str, st
         yield ("driver",), f"there is no log driver `{driver}` here", f"known are {known}"
         return
     for name in sorted(set(options) - OPTIONS[driver]):
-        from composer.model.kinds import nearest  # brings the parser with it, and only for mistakes
-
         what = f"`{name}` is no option of the log driver {driver or 'json-file'}"
         yield ("options", name), what, nearest(name, OPTIONS[driver])

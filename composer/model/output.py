@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from composer.model import fields, units
 from composer.model.kinds import OMIT, Misfit, nearest, raw
-from composer.model.tree import Timestamp, scalar
+from composer.model.tree import scalar
+from composer.model.units import Timestamp
 
 Path = tuple[str | int, ...]
 

@@ -27,6 +27,7 @@ from yaml.events import (
 
 from composer.errors import Complaint, Place, StackFileError
 from composer.model.broken import explained
+from composer.model.units import Timestamp
 
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 100
@@ -58,18 +59,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
 }
 _MERGE = object()
-
-
-class Timestamp(str):
-    """An unquoted date, in the words in which Compose passes it on."""
-
-    __slots__ = ()
-
-    def standard(self) -> Timestamp:
-        """The same moment as RFC 3339 has it."""
-        day, time, offset, _ = self.split(" ")
-        zone = "Z" if offset == "+0000" else f"{offset[:3]}:{offset[3:]}"
-        return Timestamp(f"{day}T{time}{zone}")
 
 
 def scalar(text: str) -> Any:

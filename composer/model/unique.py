@@ -10,7 +10,7 @@ from typing import Any
 
 from composer.model import normal
 from composer.model.kinds import Misfit, text_of
-from composer.model.tree import Timestamp
+from composer.model.units import Timestamp
 
 
 def key(entry: Any) -> str:

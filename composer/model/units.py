@@ -1,4 +1,4 @@
-"""Sizes, durations and command lines as Compose writes them. Text in, numbers out; knows no fields."""
+"""Sizes, durations, dates and command lines as Compose writes them. Text in, numbers out; knows no fields."""
 
 from __future__ import annotations
 
@@ -197,3 +197,15 @@ def _digits(text: str, start: int) -> str:
     while end < len(text) and text[end].isdecimal():
         end += 1
     return text[start:end]
+
+
+class Timestamp(str):
+    """An unquoted date, in the words in which Compose passes it on."""
+
+    __slots__ = ()
+
+    def standard(self) -> Timestamp:
+        """The same moment as RFC 3339 has it."""
+        day, time, offset, _ = self.split(" ")
+        zone = "Z" if offset == "+0000" else f"{offset[:3]}:{offset[3:]}"
+        return Timestamp(f"{day}T{time}{zone}")
