@@ -58,9 +58,9 @@ def tree(directory: Path) -> Path:
     listing = ["git", "-C", str(TREE), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, check=True, stdout=subprocess.PIPE).stdout.decode().split("\0")
     for name in filter(None, names):
-        if (TREE / name).is_file():
+        if os.path.lexists(TREE / name):  # or it is deleted and that is not committed yet
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(TREE / name, copy / name)
+            shutil.copy2(TREE / name, copy / name, follow_symlinks=False)
     for metadata in TREE.glob("*.egg-info"):
         shutil.copytree(metadata, copy / metadata.name)
     if sys.version_info[:2] == tuple(map(int, PYTHON.split("."))):

@@ -24,6 +24,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     _tell(tests=len(session.items))
 
 
+def pytest_collectreport(report: Any) -> None:
+    if report.failed:
+        _tell(test=report.nodeid, outcome="failed", text=str(report.longrepr)[-6000:])
+
+
 def pytest_runtest_logstart(nodeid: str) -> None:
     _tell(test=nodeid, begins=True)
 

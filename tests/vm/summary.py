@@ -7,8 +7,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-# Test, outcome, why.
-Result = tuple[str, str, str]
+# Seconds without a word after which the test that runs is named.
+PATIENCE = 60
 
 
 class Summary:
@@ -16,10 +16,10 @@ class Summary:
 
     def __init__(self, kernel: str, log: Path) -> None:
         self.kernel, self.log = kernel, log
-        self.began = time.monotonic()
+        self.began = self.ended = self._said = time.monotonic()
         self.tests = 0
         self.exit = -1
-        self.results: dict[str, Result] = {}
+        self.results: dict[str, tuple[str, str]] = {}
         self.again: list[str] = []
         self.current = ""
         self._file = ""
@@ -28,10 +28,10 @@ class Summary:
     @property
     def status(self) -> int:
         """As pytest's; 125 when the machine ended, or was ended, before its tests did."""
-        return self.exit if self.exit >= 0 else 125
+        return self.exit if self.exit != -1 else 125
 
     def hear(self, line: str) -> None:
-        """A line of report.py."""
+        """A line of report.py, or of whatever runs in its place."""
         try:
             said = json.loads(line)
         except ValueError:
@@ -39,7 +39,7 @@ class Summary:
             return
         if "exit" in said:
             self._end_of_file()
-            self.exit = said["exit"]
+            self.exit, self.ended = said["exit"], time.monotonic()
         elif "tests" in said:
             self.tests = said["tests"]
             self._since = time.monotonic()
@@ -49,6 +49,8 @@ class Summary:
             if (file := self.current.partition("::")[0]) != self._file:
                 self._end_of_file()
                 self._file, self._since = file, time.monotonic()
+            elif time.monotonic() - self._said > PATIENCE:
+                self.say(f"{len(self.results):4}/{self.tests} {self.current}")
         else:
             self._note(said["test"], said["outcome"], said["text"])
 
@@ -56,34 +58,37 @@ class Summary:
         """A test may have several results: the worst one counts, and one to be tried again is none."""
         if outcome == "rerun":
             self.again.append(test)
-        elif self.results.get(test, ("", "", ""))[1] != "failed":
-            self.results[test] = (test, outcome, text)
+        elif self.results.get(test, ("", ""))[0] != "failed":
+            self.results[test] = (outcome, text)
         if outcome in ("failed", "rerun"):
             self.say(f"{outcome.upper()} {test}\n{text}")
 
     def _end_of_file(self) -> None:
         if not self._file:
             return
-        outcomes = [outcome for test, outcome, _ in self.results.values() if test.startswith(self._file)]
+        outcomes = [how for test, (how, _) in self.results.items() if test.startswith(self._file)]
         took = time.monotonic() - self._since
         self.say(f"{len(self.results):4}/{self.tests} {self._file}: {_counts(outcomes)}, {took:.0f} s")
 
     def say(self, text: str) -> None:
+        self._said = time.monotonic()
         for line in text.splitlines():
             print(f"{self.kernel:4} | {line}", flush=True)
 
     def __str__(self) -> str:
         """The end: numbers, then everything that did not pass at once, with its reason."""
-        counts = _counts([outcome for _, outcome, _ in self.results.values()])
-        took = time.monotonic() - self.began
-        lines = [f"Linux {self.kernel}, cgroup v2: {counts}, {took / 60:.0f} min; log: {self.log}"]
-        if self.exit < 0:
+        counts = _counts([how for how, _ in self.results.values()])
+        took = max(self.ended, self._said) - self.began
+        lines = [f"Linux {self.kernel}, cgroup v2: {counts}; {took / 60:.0f} min; log: {self.log}"]
+        if self.exit not in (-1, 0, 1):
+            lines.append(f"the tests ended with the exit status {self.exit}")
+        if self.exit == -1:
             lines.append(f"the machine ended before its tests did; last begun: {self.current or 'none'}")
         skipped = Counter(
-            (test.partition("::")[0], why) for test, how, why in self.results.values() if how == "skipped"
+            (test.partition("::")[0], why) for test, (how, why) in self.results.items() if how == "skipped"
         )
         lines += [f"skipped {number} of {file}: {why}" for (file, why), number in skipped.items()]
-        failed = [test for test, how, _ in self.results.values() if how == "failed"]
+        failed = [test for test, (how, _) in self.results.items() if how == "failed"]
         lines += [f"passed when tried again: {test}" for test in self.again if test not in failed]
         lines += [f"FAILED {test}" for test in failed]
         return "\n  ".join(lines)
@@ -91,7 +96,5 @@ class Summary:
 
 def _counts(outcomes: list[str]) -> str:
     counts = Counter(outcomes)
-    return (
-        ", ".join(f"{counts[name]} {name}" for name in ("passed", "failed", "skipped") if counts[name])
-        or "nothing"
-    )
+    said = (f"{counts[how]} {how}" for how in ("passed", "failed", "skipped") if counts[how])
+    return ", ".join(said) or "nothing"
