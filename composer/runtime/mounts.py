@@ -130,9 +130,6 @@ class Operation:
         self.options = options
         self.mount = -1
 
-    def describe(self) -> str:
-        raise NotImplementedError
-
     def held(self) -> list[int]:
         """The descriptors between the two halves."""
         return [self.mount] if self.mount >= 0 else []
@@ -181,9 +178,6 @@ class Bind(Operation):
         self.source = source
         self.mappings = mappings
 
-    def describe(self) -> str:
-        return f"bind {self.source} at {self.destination}"
-
     def open(self, host: Host) -> None:
         tree = linux.AT_RECURSIVE if self.options.bind == 2 else 0
         self.mount = open_copy(self.source, linux.OPEN_TREE_CLONE | tree)
@@ -208,9 +202,6 @@ class Filesystem(Operation):
         self.fstype = fstype
         self.source = source
 
-    def describe(self) -> str:
-        return f"{self.fstype} at {self.destination}"
-
     def attach(self, root: Root) -> None:
         self.mount = new_filesystem(self.fstype, self.source, self.options.data, self.destination)
         if self.options.copyup:
@@ -224,9 +215,6 @@ class Layers(Operation):
     def __init__(self, destination: str, options: Options, overlay: Overlay) -> None:
         super().__init__(destination, options)
         self.overlay = overlay
-
-    def describe(self) -> str:
-        return f"overlay at {self.destination}"
 
     def open(self, host: Host) -> None:
         self.mount = open_overlay(self.overlay, host.owner)
@@ -242,9 +230,6 @@ class Cgroup(Operation):
         super().__init__(destination, options)
         self.trees: list[tuple[str, int]] = []
         self.alone = False
-
-    def describe(self) -> str:
-        return f"cgroup at {self.destination}"
 
     def held(self) -> list[int]:
         return [tree for _, tree in self.trees]
@@ -283,9 +268,6 @@ class Cgroup(Operation):
 
 class Remount(Operation):
     """New attributes for what is mounted at the destination already."""
-
-    def describe(self) -> str:
-        return f"remount {self.destination}"
 
     def attach(self, root: Root) -> None:
         with closing(root.open(self.destination)) as target:

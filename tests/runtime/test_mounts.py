@@ -76,7 +76,7 @@ def test_senseless_mounts_are_refused(mount: dict[str, Any], text: str) -> None:
         mounts.operations({"mounts": [mount]}, "/bundle")
 
 
-def test_operations_say_what_they_do() -> None:
+def test_a_mount_is_what_its_words_say() -> None:
     spec = {
         "mounts": [
             {"destination": "/proc", "type": "proc"},
@@ -85,12 +85,14 @@ def test_operations_say_what_they_do() -> None:
             {"destination": "/data", "options": ["remount", "rw"]},
         ]
     }
-    assert [operation.describe() for operation in mounts.operations(spec, "/bundle")] == [
-        "proc at /proc",
-        "bind /bundle/data at /data",
-        "cgroup at /sys/fs/cgroup",
-        "remount /data",
+    found = mounts.operations(spec, "/bundle")
+    assert [(type(one), one.destination) for one in found] == [
+        (mounts.Filesystem, "/proc"),
+        (mounts.Bind, "/data"),
+        (mounts.Cgroup, "/sys/fs/cgroup"),
+        (mounts.Remount, "/data"),
     ]
+    assert [one.source for one in found if isinstance(one, mounts.Bind)] == ["/bundle/data"]
 
 
 # --- in a container
