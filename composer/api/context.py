@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from composer.disk import is_locked
 from composer.errors import ConflictError, NotFoundError
@@ -30,6 +30,10 @@ class Context:
         self.named = named
         self.paths = Paths.here()
         self.environment = dict(os.environ if environment is None else environment)
+
+    def anew(self) -> Self:
+        """The same question, asked again."""
+        return type(self)(self.options, self.named, self.environment)
 
     @cached_property
     def project(self) -> Project:

@@ -71,6 +71,12 @@ class Project:
         self.__dict__.pop("stack", None)
 
     @property
+    def files(self) -> Mapping[str, Stamp]:
+        """Every file that was asked for, with what it was like; None for one that is not there."""
+        files: dict[str, Stamp] = self.kept["files"]
+        return files
+
+    @property
     def warnings(self) -> list[Complaint]:
         return [
             Complaint(message, Place(*place) if place else None, tuple(path), hint, True)

@@ -392,8 +392,9 @@ def watch_switch(view: Foreground, services: Sequence[str]) -> Switch | None:
         view.say(text)
 
     def make() -> Watching:
-        rules = rules_of(view.context, services, say)
-        return Watching(view.context, rules, say, quiet=wants_keys(view), during=view.during)
+        context = view.context.anew()
+        rules = rules_of(context, services, say)
+        return Watching(context, services, rules, say, quiet=wants_keys(view), during=view.during)
 
     if view.flags["watch"]:
         rules_of(

@@ -43,7 +43,7 @@ def run(context: Context, *, no_up: bool, prune: bool, quiet: bool, service: lis
     if context.dry_run:
         return wish.announce(sorted({rule.path for rule in rules}), "Watched")
     never, _ = os.pipe()
-    Watching(context, rules, say, prune=prune, quiet=quiet).run(never)
+    Watching(context, service, rules, say, prune=prune, quiet=quiet).run(never)
     return 0
 
 
@@ -78,6 +78,7 @@ class Watching:
     def __init__(
         self,
         context: Context,
+        services: Sequence[str],
         rules: Sequence[Rule],
         say: Say,
         *,
@@ -85,7 +86,7 @@ class Watching:
         quiet: bool = False,
         during: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        self.context, self.rules, self.say = context, rules, say
+        self.context, self.services, self.rules, self.say = context, services, rules, say
         self.prune, self.quiet, self.during = prune, quiet, during
 
     def run(self, stop: int) -> None:
@@ -104,6 +105,19 @@ class Watching:
     def wish(self, options: Mapping[str, Any], title: str) -> None:
         with self.during():
             wish.carry_out(self.context, options, title=title, quiet=self.quiet)
+
+    def reread(self) -> tuple[Context, Sequence[Rule]]:
+        """Containers stay as they are: a file that is saved halfway replaces nothing."""
+        from composer.cli.predict import predict
+
+        context = self.context.anew()
+        rules = rules_of(context, self.services, self.say)
+        self.context = context
+        things = predict(context, {"goal": "up", "services": list(self.services)})
+        names = {subject.rpartition(" ")[2].strip('"') for subject, _, _ in things}
+        hint = f"; `composer up -d` would change {', '.join(sorted(names))}" if names else ""
+        self.tell("watching", f"the stack files were read again{hint}")
+        return context, rules
 
     def replaced(self, images: Collection[str]) -> None:
         """Images that nobody uses any more, and that have no name, go."""

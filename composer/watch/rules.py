@@ -45,6 +45,11 @@ class Rule(Value):
     excluded: Ignore | None
     """By the .dockerignore of the build `context`."""
 
+    @property
+    def matter(self) -> tuple[str, ...]:
+        """What it is about, whatever its place in the file and its patterns."""
+        return self.service, self.path, self.target, str(self.copies), self.follow
+
     def takes(self, path: str, directory: bool) -> bool:
         """Whether what is at `path` counts. A directory counts, too, when something in it may."""
         inner = relative(path, self.path)

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 from composer.api.client import Supervisor
 from composer.api.context import Context
+from composer.api.project import stamp
 from composer.errors import ComposerError
 from composer.record import ContainerRow, read_record
 from composer.watch.deliver import Delivery, deliver
@@ -45,6 +46,9 @@ class Acts(Protocol):
     def replaced(self, images: Collection[str]) -> None:
         """Containers no longer run these images, by their ids."""
 
+    def reread(self) -> tuple[Context, Sequence[Rule]]:
+        """The stack files as they are now, and their rules. Raises ComposerError."""
+
 
 class Session:
     """One `watch`. Ends when the descriptor `stop` is readable."""
@@ -59,44 +63,74 @@ class Session:
         """By a container's id, the number up to which it has everything."""
         self.pending: set[Then] = set()
         self.worker: threading.Thread | None = None
+        self.tree = watched(rules)
+        self.files = read_files(context)
 
     def run(self, stop: int) -> None:
-        record = str(self.context.stack_paths.record)
-        with (
-            watching(Tree({rule.path for rule in self.rules}, self.wanted)) as tree,
-            watching(Tree([record], lambda path, directory: path == record)) as states,
-        ):
-            counts = Counter(rule.service for rule in self.rules)
-            self.acts.tell("watching", ", ".join(f"{name} ({count})" for name, count in counts.items()))
-            initial = [rule for rule in self.rules if rule.copies and rule.initial]
-            self.note(decide(tree.files(), initial).copies)
-            self.serve()
-            while (changes := self.wait(stop, tree, states)) is not None:
-                work = decide(changes, self.rules)
-                self.note(work.copies)
-                self.pending |= work.then
-                self.serve()
+        with watching(only([str(self.context.stack_paths.record)])) as states:
+            try:
+                self.take_up(self.rules)
+                if not current(self.context):  # they changed while containers were made
+                    self.reread()
+                while (changes := self.wait(stop, states)) is not None:
+                    if self.files.take():
+                        changes |= self.reread()
+                    work = decide(changes, self.rules)
+                    self.note(work.copies)
+                    self.pending |= work.then
+                    self.serve()
+            finally:
+                self.tree.close()
+                self.files.close()
 
-    def wanted(self, path: str, directory: bool) -> bool:
-        return any(rule.takes(path, directory) for rule in self.rules)
+    def take_up(self, rules: Sequence[Rule]) -> None:
+        """Rules that count from now on."""
+        counts = Counter(rule.service for rule in self.rules)
+        self.acts.tell("watching", ", ".join(f"{name} ({count})" for name, count in counts.items()))
+        initial = [rule for rule in rules if rule.copies and rule.initial]
+        self.note(decide(self.tree.files(), initial).copies)
+        self.serve()
 
-    def wait(self, stop: int, tree: Tree, states: Tree) -> dict[str, Change] | None:
+    def reread(self) -> dict[str, Change]:
+        """Go by the stack files as they are now, unless they are wrong. What else has changed meanwhile."""
+        try:
+            context, rules = self.acts.reread()
+            tree = watched(rules)
+        except ComposerError as error:
+            self.acts.tell("watching", f"goes on as before: {error.message}", wrong=True)
+            return {}
+        changes = self.tree.take()
+        self.tree.close()
+        self.files.close()
+        self.context, self.tree, self.files = context, tree, read_files(context)
+        before = {rule.matter for rule in self.rules}
+        same = {rule.matter: rule for rule in rules}
+        self.log = {
+            (now, target): (number, copy._replace(rule=now))
+            for (rule, target), (number, copy) in self.log.items()
+            if (now := same.get(rule.matter)) is not None
+        }
+        self.rules, self.services = rules, {rule.service for rule in rules}
+        self.take_up([rule for rule in rules if rule.matter not in before])
+        return changes if current(context) else changes | self.reread()
+
+    def wait(self, stop: int, states: Tree) -> dict[str, Change] | None:
         """What has changed, once it is quiet for a moment; None when it is over. Does what was put off when
         nothing changes for longer."""
         poll = select.poll()
-        for watched in (stop, tree, states):
-            poll.register(watched, select.POLLIN)
+        for each in (stop, self.tree, states, self.files):
+            poll.register(each, select.POLLIN)
         while not (ready := {fd for fd, _ in poll.poll(CALM * 1000 if self.pending else None)}):
             self.begin()
         if stop in ready:
             return None
         states.take()
-        poll.unregister(states)
-        poll.unregister(stop)
-        changes = tree.take()
+        for one in (states, stop, self.files):
+            poll.unregister(one)
+        changes = self.tree.take()
         end = time.monotonic() + LONGEST
         while changes and time.monotonic() < end and poll.poll(QUIET * 1000):
-            changes |= tree.take()
+            changes |= self.tree.take()
         return changes
 
     def note(self, copies: Sequence[Copy]) -> None:
@@ -201,6 +235,30 @@ class Session:
 
 
 REBUILD: Final = {"goal": "up", "build": True, "force_recreate": True, "no_deps": True}
+
+
+def watched(rules: Sequence[Rule]) -> Tree:
+    """What the rules are about."""
+
+    def wanted(path: str, directory: bool) -> bool:
+        return any(rule.takes(path, directory) for rule in rules)
+
+    return Tree({rule.path for rule in rules}, wanted)
+
+
+def only(paths: Collection[str]) -> Tree:
+    """Single files, which may come and go."""
+    return Tree(paths, lambda path, directory: path in paths)
+
+
+def read_files(context: Context) -> Tree:
+    """What the stack was read from, and what would have been read if it were there."""
+    return only({os.path.abspath(path) for path in context.project.files})
+
+
+def current(context: Context) -> bool:
+    """Whether the stack files still say what they said."""
+    return all(stamp(path) == was for path, was in context.project.files.items())
 
 
 @contextmanager

@@ -274,6 +274,34 @@ def test_a_save_is_served_while_something_else_is_restarted(host: Host) -> None:
         lines.until("slow  restarted")
 
 
+def test_the_stack_file_may_change_under_it(host: Host) -> None:
+    """New rules count, those that stay lose nothing; a wrong file changes nothing; no container is replaced
+    unasked, but it is told which `up` would replace.
+    """
+    stack = host.stack(SYNC, files={"src/a": "1", "more/b": "1"})
+    with watching(stack) as lines:
+        (stack.folder / "src/a").write_text("2")
+        lines.until("synced /app/src/a")
+        before = stack.ps()[f"{stack.name}-web-1"]["ID"]
+        stack.rewrite(SYNC.replace("image: host", "imag: host"))
+        assert "line" not in lines.until("goes on as before", "is not a known key")
+        (stack.folder / "src/a").write_text("3")
+        lines.until("synced /app/src/a")
+        more = "- {path: more, target: /more, action: sync, initial_sync: true}\n            - {path: src"
+        stack.rewrite(
+            SYNC.replace("- {path: src", more).replace("init: true", "init: true\n        tty: true")
+        )
+        told = lines.until("read again", "watching  web (3)", "synced /more")
+        assert f"`composer up -d` would change {stack.name}-web-1" in told
+        assert "/app/src" not in told
+        assert stack.ps()[f"{stack.name}-web-1"]["ID"] == before
+        (stack.folder / "more/b").write_text("2")
+        lines.until("synced /more/b")
+        stack.ok("up", "-d")
+        lines.until("synced", "/app/src/a", "/more/b")
+        assert inside(stack, "cat /app/src/a /more/b") == "32"
+
+
 def test_what_cannot_be_is_told(host: Host) -> None:
     stack = host.stack("services: {web: {image: host, command: [sleep, infinity]}}")
     done = stack("watch")
