@@ -8,8 +8,8 @@ from typing import Any
 from composer import oci
 from composer.bundle.inputs import IDS, NOBODY, Device, HostFacts, Place
 from composer.errors import UsageError
+from composer.model.known import SYSCTLS, ULIMITS
 from composer.model.stack import BlkioConfig, DeviceRate, Resources, Service
-from composer.model.suspect import SYSCTLS, ULIMITS
 
 PERIOD = 100_000
 """Microseconds of a CFS period, unless said otherwise."""

@@ -7,7 +7,7 @@ import re
 
 from composer.bundle.inputs import Account, Image
 from composer.errors import UsageError
-from composer.model import suspect
+from composer.model import known
 from composer.model.stack import SECOND, Service
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -75,7 +75,7 @@ def stop_signal(service: Service, image: Image) -> str:
 def signal_number(text: str) -> int:
     """`SIGTERM`, `term`, `15`, `RTMIN+3`. Raises UsageError."""
     try:
-        return suspect.signal_number(text)
+        return known.signal_number(text)
     except ValueError as error:
         raise UsageError(str(error), hint="name one as SIGTERM, TERM or 15") from None
 

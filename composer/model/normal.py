@@ -18,6 +18,8 @@ MAX_PORTS = 70_000
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?\Z", re.ASCII)
 _DRIVE = re.compile(r"[^\W\d_]:")
 _PROPAGATION = {"rprivate", "private", "rshared", "shared", "rslave", "slave"}
+MOUNT_OPTIONS = _PROPAGATION | {"", "ro", "rw", "nocopy", "z", "Z", "cached", "consistent", "delegated"}
+"""In the short form. The last three are Docker's on a Mac, and change nothing."""
 
 
 def names(value: Any) -> Any:
@@ -284,6 +286,11 @@ def mount(value: Any) -> Any:
         entry |= {"type": "bind", "bind": bind | {"create_host_path": True}}
         return entry | ({"volume": volume} if volume else {})
     return entry | {"type": "volume", "volume": volume} | ({"bind": bind} if bind else {})
+
+
+def unknown_options(spec: str) -> list[str]:
+    """What stands behind the second colon of a mount and means nothing."""
+    return [option for option in ",".join(_sections(spec)[2:3]).split(",") if option not in MOUNT_OPTIONS]
 
 
 def _sections(spec: str) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from composer.errors import Complaint, Place, StackFileError
-from composer.model import extends, fields, include, interpolate, merge, schema
+from composer.model import extends, fields, include, interpolate, merge, schema, suspect
 from composer.model.cuts import Cuts
 from composer.model.kinds import Misfit
 from composer.model.origins import Layer, Origins
@@ -202,6 +202,8 @@ def plain(
 
         interpolate.tree(data, environment, unset, wrong)
         fields.walk(data, _CAST, lambda value, field, path: _cast(value, field, path, wrong))
+        for path, message, hint in suspect.mount_options(data):
+            reading.warn(message, source.place(path, index), path, hint)
     return data
 
 

@@ -13,17 +13,9 @@ from typing import Any
 
 from composer.model.check import Finding
 from composer.model.kinds import is_address, nearest
+from composer.model.known import SYSCTLS, ULIMITS, signal_number
+from composer.model.normal import MOUNT_OPTIONS, unknown_options
 
-ULIMITS = frozenset(
-    ("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss")
-) | frozenset(("rtprio", "rttime", "sigpending", "stack"))
-SYSCTLS: Mapping[str, tuple[str, ...]] = {
-    "ipc": ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."),
-    "network": ("net.",),
-    "uts": ("kernel.domainname", "kernel.hostname"),
-}
-"""Which sysctls belong to which namespace; all others are the host's, and refused."""
-LARGEST_SIGNAL = 64
 LEAST_MEMORY = 6 << 20
 """Bytes; Docker takes no less."""
 MODES = {
@@ -42,19 +34,6 @@ _WINDOWS = re.compile(r"[A-Za-z]:[\\/]")
 _DOCKER = "/docker.sock"
 
 
-def signal_number(text: str) -> int:
-    """`SIGTERM`, `term`, `15`, `RTMIN+3`. ValueError for what is no signal."""
-    if text.isdecimal() and 1 <= int(text) <= LARGEST_SIGNAL:
-        return int(text)
-    name, plus, offset = text.upper().removeprefix("SIG").partition("+")
-    known = signal.Signals.__members__.get(f"SIG{name}")
-    if known and (not plus or offset.isdecimal()):
-        number = known + int(offset or 0)
-        if number <= LARGEST_SIGNAL:
-            return number
-    raise ValueError(f"{text} is no signal")
-
-
 def suspect(config: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[Finding]:
     for name, service in config.get("services", {}).items():
         for key, rule in _RULES.items():
@@ -65,6 +44,19 @@ def suspect(config: Mapping[str, Any], environment: Mapping[str, str]) -> Iterat
             yield ("services", name, *path), message, hint
     yield from _addresses(config)
     yield from _unset(config, environment)
+
+
+def mount_options(written: Mapping[str, Any]) -> Iterator[Finding]:
+    """What Docker Compose drops when it makes the short form of mounts a long one. Of a file as written."""
+    services = written.get("services")
+    for name, service in services.items() if isinstance(services, dict) else ():
+        mounts = service.get("volumes") if isinstance(service, dict) else None
+        for index, spec in enumerate(mounts if isinstance(mounts, list) else ()):
+            for option in unknown_options(spec) if isinstance(spec, str) else ():
+                message = f"`{option}` is no option of a mount and has no effect"
+                like = "did you mean `ro`?" if "read" in option.lower() else None
+                hint = nearest(option, MOUNT_OPTIONS) or like
+                yield ("services", name, "volumes", index), message, hint
 
 
 def _image(text: str) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from composer.model.suspect import signal_number
+from composer.model.known import signal_number
 from tests.model.test_load import loaded
 
 OF_A_SERVICE = [
@@ -35,6 +35,8 @@ OF_A_SERVICE = [
         "less than what is reserved",
         "",
     ),
+    ("volumes: ['./a:/a', './b:/b:readonly']", "volumes[1]", "`readonly` is no option", "did you mean `ro`?"),
+    ("volumes: ['./b:/b:ro,rshraed']", "volumes[0]", "`rshraed` is no option", "did you mean `rshared`?"),
     ("volumes: ['C:\\\\a:/x']", "volumes[0]", "a path of Windows", ""),
     ("volumes: ['/var/run/docker.sock:/s']", "volumes[0]", "no Docker runs these", "as Traefik"),
 ]
@@ -109,7 +111,7 @@ FINE = """
     ipc: shareable
     mem_limit: 64m
     mem_reservation: 32m
-    volumes: ['./a:/a', '/var/run/docker:/docker']
+    volumes: ['./a:/a', '/var/run/docker:/docker', './b:/b:ro,z,cached', '/c']
 """
 
 
