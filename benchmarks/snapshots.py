@@ -17,28 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from composer import Stack
+from tests.relational import stack_file
 
-PROGRAMS = Path("/usr/lib/postgresql")
-STACK = """
-    services:
-      db:
-        image: host
-        user: postgres
-        stop_signal: SIGINT
-        command:
-          - sh
-          - -c
-          - |
-            test -s /data/PG_VERSION || {programs}/initdb -D /data -A trust > /dev/null
-            exec {programs}/postgres -D /data -k /tmp
-        volumes: [data:/data]
-        healthcheck:
-          test: [CMD, {programs}/pg_isready, -h, /tmp, -q]
-          start_interval: 20ms
-          start_period: 60s
-    volumes:
-      data: {{}}
-"""
 SEED = "create table t as select g as id, repeat(md5(g::text), 8) as x from generate_series(1, 700000) g"
 
 
@@ -62,11 +42,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=5)
     rounds = options.parse_args().rounds
-    programs = sorted(PROGRAMS.iterdir())[-1] / "bin"
     with tempfile.TemporaryDirectory(prefix="snapbench") as folder:
         os.environ["COMPOSER_RUN_DIR"], os.environ["COMPOSER_STATE_DIR"] = f"{folder}/run", f"{folder}/state"
         Path(folder).chmod(0o755)
-        stack = Stack(yaml=STACK.format(programs=programs), name="snapbench")
+        stack = Stack(yaml=stack_file(), name="snapbench")
 
         def anew() -> None:
             stack.down(volumes=True)

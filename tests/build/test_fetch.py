@@ -6,10 +6,8 @@ import hashlib
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,59 +18,47 @@ from composer.build.git import is_git, repository
 from composer.errors import ImageError
 from tests.build.conftest import Yard
 from tests.build.test_build import archive
+from tests.serving import Answer, Serving
 
 pytestmark = pytest.mark.kernel
 FROM = "FROM example/base:1\n"
+MODIFIED = "Tue, 14 Nov 2023 22:13:20 GMT"
 
 
-class Server(ThreadingHTTPServer):
-    files: dict[str, bytes]
-    asked: list[tuple[str, int]]
-    elsewhere: dict[str, str]
-    wanted = ""
-    """What the header Authorization has to say."""
+class Server(Serving):
+    """Files by path. `elsewhere` leads to other addresses; `wanted` is what Authorization has to say."""
 
+    def __init__(self) -> None:
+        self.files = {"/dir/tool": b"tool\n", "/a.tar": archive("x/y")}
+        self.elsewhere: dict[str, str] = {}
+        self.wanted = ""
+        self.last = 0
+        super().__init__(self.serve)
 
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        data = self.server.files.get(self.path)
-        tag = f'"{hashlib.sha256(data or b"").hexdigest()}"'
-        status = 404 if data is None else 304 if self.headers.get("If-None-Match") == tag else 200
-        if self.server.wanted and self.headers.get("Authorization") != self.server.wanted:
-            status = 401
-        if self.path in self.server.elsewhere:
-            status = 302
-        self.server.asked.append((self.path, status))
-        self.send_response(status)
-        self.send_header("ETag", tag)
-        self.send_header("Location", self.server.elsewhere.get(self.path, ""))
-        self.send_header("Last-Modified", "Tue, 14 Nov 2023 22:13:20 GMT")
-        body = data if status == 200 and data else b""
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
+    def serve(self, _: str, path: str, headers: dict[str, str]) -> Answer:
+        data = self.files.get(path, b"")
+        said = {
+            "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
+            "Last-Modified": MODIFIED,
+        }
+        self.last = 200 if path in self.files else 404
+        if self.wanted and headers.get("authorization") != self.wanted:
+            self.last = 401
+        elif path in self.elsewhere:
+            self.last, said["Location"] = 302, self.elsewhere[path]
+        elif headers.get("if-none-match") == said["ETag"]:
+            self.last = 304
+        return self.last, said, data if self.last == 200 else b""
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server(("127.0.0.1", 0), Handler)
-    server.files, server.asked = {"/dir/tool": b"tool\n", "/a.tar": archive("x/y")}, []
-    server.elsewhere = {}
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with Server() as server:
+        yield server
 
 
 def url(server: Server, path: str) -> str:
-    return f"http://127.0.0.1:{server.server_port}{path}"
+    return f"http://{server.host}{path}"
 
 
 def test_add_of_a_download(yard: Yard, server: Server) -> None:
@@ -86,7 +72,7 @@ def test_add_of_a_download(yard: Yard, server: Server) -> None:
     assert built.node("/y").status.st_mtime == 1700000000
     assert built.listing("/z") == ["/z/a.tar"]
     assert yard.build().done == []
-    assert server.asked[-1][1] == 304
+    assert server.last == 304
     server.files["/dir/tool"] = b"new\n"
     assert yard.build().read("/y") == "new\n"
 
@@ -102,9 +88,9 @@ def test_checksums(yard: Yard, server: Server) -> None:
     right = hashlib.sha256(b"tool\n").hexdigest()
     line = f"ADD --checksum=sha256:{{}} {url(server, '/dir/tool')} /x\n"
     yard.build(FROM + line.format(right))
-    count = len(server.asked)
+    count = len(server.requests)
     yard.build()
-    assert len(server.asked) == count, "what is known by its checksum is not asked for again"
+    assert len(server.requests) == count, "what is known by its checksum is not asked for again"
     with pytest.raises(ImageError, match="has the checksum"):
         yard.build(FROM + line.format("0" * 64))
     with pytest.raises(ImageError, match="no checksum"):
@@ -114,14 +100,13 @@ def test_checksums(yard: Yard, server: Server) -> None:
 @pytest.mark.parametrize("kind", ["HEADER", "TOKEN"])
 def test_a_download_that_asks_who_it_is(yard: Yard, server: Server, kind: str) -> None:
     """The secret goes to its host alone, and to no other that this one sends us to."""
-    host = f"127.0.0.1:{server.server_port}"
     server.wanted = "Bearer hush"
     with pytest.raises(ImageError, match="401"):
         yard.build(FROM + f"ADD {url(server, '/dir/tool')} /x\n")
     secret = b"Bearer hush" if kind == "HEADER" else b"hush\n"
-    secrets = {f"HTTP_AUTH_{kind}_{host}": secret}
+    secrets = {f"HTTP_AUTH_{kind}_{server.host}": secret}
     assert yard.build(FROM + f"ADD {url(server, '/dir/tool')} /x\n", secrets=secrets).read("/x") == "tool\n"
-    server.elsewhere["/away"] = f"http://localhost:{server.server_port}/dir/tool"
+    server.elsewhere["/away"] = f"http://localhost:{server.port}/dir/tool"
     with pytest.raises(ImageError, match="401"):
         yard.build(FROM + f"ADD {url(server, '/away')} /x\n", secrets=secrets)
 

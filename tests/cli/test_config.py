@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import io
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from composer.cli.app import main
 from composer.cli.render.complaint import complaints, painter
 from composer.errors import Complaint, Place
 from composer.model.tree import Source
+from tests.serving import Answer, Serving
 
 STACK = """
 name: demo
@@ -223,38 +222,24 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert capsys.readouterr().out == "a\n"
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
-    """A registry that knows one manifest under any name."""
-
-    manifest = b'{"schemaVersion": 2}'
-
-    def do_GET(self) -> None:
-        known = "/manifests/" in self.path and not self.path.endswith("/missing")
-        self.send_response(200 if known else 404)
-        self.send_header("Content-Type", "application/vnd.oci.image.manifest.v1+json")
-        self.send_header("Content-Length", str(len(self.manifest)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(self.manifest)
-
-    do_HEAD = do_GET
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+MANIFEST = b'{"schemaVersion": 2}'
 
 
 @pytest.fixture
 def hub() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    """A registry that knows one manifest under any name."""
+
+    def answer(_: str, path: str, __: dict[str, str]) -> Answer:
+        known = "/manifests/" in path and not path.endswith("/missing")
+        kind = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+        return 200 if known else 404, kind, MANIFEST
+
+    with Serving(answer) as server:
+        yield server.host
 
 
 def test_images_pinned_to_digests(hub: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    digest = f"sha256:{hashlib.sha256(Hub.manifest).hexdigest()}"
+    digest = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"
     other = f"sha256:{'a' * 64}"
     images = {"a": f"{hub}/app:1", "b": f"{hub}/app", "c": f"{hub}/app:2@{other}", "d": "host"}
     (folder / "compose.yaml").write_text(

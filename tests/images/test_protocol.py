@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,14 +25,13 @@ from composer.images.image import Image
 from composer.images.store import Store
 from composer.paths import Paths
 from tests.images.test_registry import PULL
+from tests.serving import Answer, Serving
 
 pytestmark = pytest.mark.kernel
 
-Answer = tuple[int, dict[str, str], bytes]
 
-
-class Fake:
-    """Serves one image of `store` the way `answer` says; None means the plain way. Remembers the requests."""
+class Fake(Serving):
+    """Serves one image of `store` the way `special` says; None means the plain way."""
 
     def __init__(self, store: Store, image: Image) -> None:
         entry = store.entry(image.id)
@@ -41,55 +39,16 @@ class Fake:
         self.manifest = store.layout.read(entry["digest"])
         self.kind = entry["mediaType"]
         self.layout = store.layout
-        self.requests: list[tuple[str, str, dict[str, str]]] = []
-        self.answer: Callable[[str, str, dict[str, str]], Answer | None] = lambda *_: None
+        self.special: Callable[[str, str, dict[str, str]], Answer | None] = lambda *_: None
         self.cut: list[int] = []  # after so many bytes, once each, the connection breaks
-        fake = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                fake.serve(self, self.rfile.read(length))
-
-            do_POST = do_HEAD = do_GET
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.host = f"127.0.0.1:{self.server.server_port}"
+        super().__init__(self.serve)
         self.name = f"{self.host}/team/app:1"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
 
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-    def serve(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
-        headers = {key.lower(): value for key, value in request.headers.items()}
-        headers["body"] = body.decode()
-        self.requests.append((request.command, request.path, headers))
-        status, extra, data = self.answer(request.command, request.path, headers) or self.plain(
-            request.path, headers
-        )
-        request.send_response(status)
-        for key, value in {"Content-Length": str(len(data)), **extra}.items():
-            request.send_header(key, value)
-        request.end_headers()
-        if "/blobs/" in request.path and len(data) > 100_000 and self.cut:
-            data = data[: self.cut.pop(0)]
-            request.close_connection = True
-        if request.command == "HEAD":
-            return
-        try:
-            request.wfile.write(data)
-        except OSError:
-            pass  # the client had enough
+    def serve(self, method: str, path: str, headers: dict[str, str]) -> Answer:
+        status, extra, data = self.special(method, path, headers) or self.plain(path, headers)
+        if "/blobs/" in path and len(data) > 100_000 and self.cut:
+            return status, {"Content-Length": str(len(data)), **extra}, data[: self.cut.pop(0)]
+        return status, extra, data
 
     def plain(self, path: str, headers: dict[str, str]) -> Answer:
         if path == "/v2/":
@@ -106,9 +65,8 @@ class Fake:
 @pytest.fixture
 def fake(store: Store, busybox: Image, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     monkeypatch.setattr(registry, "uniform", lambda *_: 0)  # back-off without waiting
-    fake = Fake(store, busybox)
-    yield fake
-    fake.close()
+    with Fake(store, busybox) as fake:
+        yield fake
 
 
 @pytest.fixture
@@ -146,7 +104,7 @@ def bearer(fake: Fake) -> Callable[[str, str, dict[str, str]], Answer | None]:
 
 
 def test_token(fake: Fake, other: Store, busybox: Image) -> None:
-    fake.answer = bearer(fake)
+    fake.special = bearer(fake)
     assert pull(other, fake.name).id == busybox.id
     tokens = [headers for _, path, headers in fake.requests if path.startswith("/token")]
     assert tokens
@@ -154,7 +112,7 @@ def test_token(fake: Fake, other: Store, busybox: Image) -> None:
 
 
 def test_token_for_a_user(fake: Fake, other: Store, home: Path) -> None:
-    fake.answer = bearer(fake)
+    fake.special = bearer(fake)
     login(fake.host, home)
     pull(other, fake.name)
     tokens = [headers for _, path, headers in fake.requests if path.startswith("/token")]
@@ -165,7 +123,7 @@ def test_token_for_a_user(fake: Fake, other: Store, home: Path) -> None:
 
 
 def test_token_by_an_identity_token(fake: Fake, other: Store, home: Path) -> None:
-    fake.answer = bearer(fake)
+    fake.special = bearer(fake)
     login(fake.host, home, identitytoken="refresh me")
     pull(other, fake.name)
     method, _, headers = next(request for request in fake.requests if request[1].startswith("/token"))
@@ -180,7 +138,7 @@ def test_token_by_an_identity_token(fake: Fake, other: Store, home: Path) -> Non
 def test_credentials_are_not_sent_in_the_open_to_others(fake: Fake, other: Store, home: Path) -> None:
     login(fake.host, home)
     challenge = 'Bearer realm="http://elsewhere.example/token",service="fake"'
-    fake.answer = lambda method, path, headers: (
+    fake.special = lambda method, path, headers: (
         None if path == "/v2/" else (401, {"WWW-Authenticate": challenge}, b"")
     )
     with pytest.raises(RegistryError, match="unencrypted"):
@@ -190,23 +148,20 @@ def test_credentials_are_not_sent_in_the_open_to_others(fake: Fake, other: Store
 def test_a_redirect_elsewhere_takes_no_credentials_along(
     fake: Fake, other: Store, home: Path, store: Store, busybox: Image
 ) -> None:
-    elsewhere = Fake(store, busybox)
-    try:
+    with Fake(store, busybox) as elsewhere:
         login(fake.host, home)
 
         def answer(method: str, path: str, headers: dict[str, str]) -> Answer | None:
             if path != "/v2/" and "authorization" not in headers:
                 return 401, {"WWW-Authenticate": 'Basic realm="x"'}, b""
             if "/blobs/" in path:
-                return 307, {"Location": f"http://localhost:{elsewhere.server.server_port}{path}"}, b""
+                return 307, {"Location": f"http://localhost:{elsewhere.port}{path}"}, b""
             return None
 
-        fake.answer = answer
+        fake.special = answer
         assert pull(other, fake.name).id == busybox.id
         assert elsewhere.requests
         assert all("authorization" not in headers for _, _, headers in elsewhere.requests)
-    finally:
-        elsewhere.close()
 
 
 def test_a_line_that_breaks_again_and_again(fake: Fake, other: Store, busybox: Image) -> None:
@@ -224,7 +179,7 @@ def test_an_unchanged_tag_costs_one_question(fake: Fake, other: Store, busybox: 
     def answer(method: str, path: str, headers: dict[str, str]) -> Answer | None:
         return (200, {"Docker-Content-Digest": told}, b"") if method == "HEAD" else None
 
-    fake.answer = answer
+    fake.special = answer
     assert pull(other, fake.name).id == busybox.id
     assert [method for method, path, _ in fake.requests if "/manifests/" in path] == ["HEAD"]
     assert anyio.run(other.digest, fake.name) == told
@@ -237,7 +192,7 @@ def test_a_server_without_ranges(fake: Fake, other: Store, busybox: Image) -> No
         headers.pop("range", None)
         return None
 
-    fake.answer = answer
+    fake.special = answer
     assert pull(other, fake.name).id == busybox.id
 
 
@@ -252,7 +207,7 @@ def test_what_passes_is_tried_again(fake: Fake, other: Store, busybox: Image, st
             return status, {}, b""
         return None
 
-    fake.answer = answer
+    fake.special = answer
     assert pull(other, fake.name).id == busybox.id
 
 
@@ -269,7 +224,7 @@ def test_refusals_in_words(
     fake: Fake, other: Store, status: int, headers: dict[str, str], message: str, hint: str | None
 ) -> None:
     body = b'{"errors":[{"code":"X","message":"said the registry"}]}'
-    fake.answer = lambda method, path, _: None if path == "/v2/" else (status, headers, body)
+    fake.special = lambda method, path, _: None if path == "/v2/" else (status, headers, body)
     with pytest.raises(RegistryError, match=message) as refused:
         pull(other, fake.name)
     assert refused.value.status == status
@@ -291,7 +246,7 @@ def test_registries_that_lie(fake: Fake, other: Store, what: str) -> None:
             return 200, {}, bytes(4 << 20)
         return None
 
-    fake.answer = answer
+    fake.special = answer
     with pytest.raises(ImageError):
         pull(other, pinned if what == "another manifest" else fake.name)
     assert other.summaries() == []
@@ -313,7 +268,7 @@ def test_a_layer_that_is_none_is_told_as_such(fake: Fake, other: Store) -> None:
         size = len(fake.plain(path, headers)[2])
         return (200, {}, b"x" * size) if "/blobs/" in path and size > 100_000 else None
 
-    fake.answer = answer
+    fake.special = answer
     with pytest.raises(ImageError, match=r"archive is damaged|not a tar archive|has the digest"):
         pull(other, fake.name)
     assert list((other.layout.root / "unfinished").iterdir()) == []
@@ -345,7 +300,7 @@ def test_a_cancelled_pull_ends_and_keeps_what_came(fake: Fake, other: Store, bus
             go.wait(10)
         return None
 
-    fake.answer = answer
+    fake.special = answer
 
     async def run() -> None:
         async with anyio.create_task_group() as group:

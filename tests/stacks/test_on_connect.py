@@ -14,26 +14,10 @@ import pytest
 from composer.runtime import cgroup
 from composer.supervisor.gates import listened
 from tests.host import Host, Stack
+from tests.serving import SERVER
 from tests.stacks.test_crash import kill, processes, until
 
 pytestmark = pytest.mark.kernel
-
-SERVER = """
-import http.server, os, time
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = b"well"
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *args): pass
-class Server(http.server.ThreadingHTTPServer):
-    request_queue_size = 128
-    daemon_threads = True
-time.sleep(float(os.environ.get("LATE", "0")))
-Server(("", 80), Handler).serve_forever()
-"""
 
 WEB = """
     services:

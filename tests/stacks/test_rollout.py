@@ -13,28 +13,9 @@ from contextlib import contextmanager
 import pytest
 
 from tests.host import Host, Stack
+from tests.serving import SERVER
 
 pytestmark = pytest.mark.kernel
-
-SERVER = """
-import http.server, os, socket, sys, time
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        if self.path == "/slow":
-            time.sleep(1.5)
-        body = os.environ["VERSION"].encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *args): pass
-class Server(http.server.ThreadingHTTPServer):
-    request_queue_size = 128
-    daemon_threads = True
-if os.environ["VERSION"] == "broken":
-    time.sleep(1000)
-Server(("", 80), Handler).serve_forever()
-"""
 
 STACK = """
     services:
@@ -43,7 +24,7 @@ STACK = """
         init: true
         scale: {scale}
         command: [python3, /server.py]
-        environment: {{VERSION: "{version}"}}
+        environment: {{SAYS: "{version}", LATE: "{late}"}}
         volumes: ["./server.py:/server.py:ro"]
         ports: ["{ports}"]
         healthcheck: {{x-http: 80, interval: 100ms, retries: {retries}}}
@@ -54,7 +35,8 @@ STACK = """
 def text(
     version: str, config: str = "order: start-first", *, ports: str = "80", scale: int = 1, retries: int = 100
 ) -> str:
-    return STACK.format(version=version, config=config, ports=ports, scale=scale, retries=retries)
+    late = 1000 if version == "broken" else 0
+    return STACK.format(version=version, late=late, config=config, ports=ports, scale=scale, retries=retries)
 
 
 def port(stack: Stack) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import relational
 from tests.host import Host, Stack
 from tests.stacks.test_crash import kill, processes, until
 
@@ -30,7 +31,6 @@ STORE = """
       data: {}
 """
 PLACES = ("/data/x", "/anonymous/x", "/root/x")
-RELATIONAL = Path("/usr/lib/postgresql")
 
 
 def write(stack: Stack, text: str, service: str = "db") -> None:
@@ -238,32 +238,10 @@ def test_a_supervisor_killed_meanwhile_loses_nothing(host: Host, verb: str, seed
     assert read(stack) == ["one"] * 3
 
 
-@pytest.mark.skipif(not RELATIONAL.exists(), reason="postgresql is not installed")
+@pytest.mark.skipif(relational.PROGRAMS is None, reason="postgresql is not installed")
 def test_a_database_comes_back_with_its_rows(host: Host) -> None:
     """It was shut down properly for the snapshot, so it has nothing to recover."""
-    programs = sorted(RELATIONAL.iterdir())[-1] / "bin"
-    stack = host.stack(
-        f"""
-        services:
-          db:
-            image: host
-            user: postgres
-            stop_signal: SIGINT
-            command:
-              - sh
-              - -c
-              - |
-                test -s /data/pg/PG_VERSION || {programs}/initdb -D /data/pg -A trust -N > /data/log
-                exec {programs}/postgres -D /data/pg -k /tmp -c fsync=off
-            volumes: ["data:/data"]
-            healthcheck:
-              test: [CMD, {programs}/pg_isready, -h, /tmp, -q]
-              start_interval: 50ms
-              start_period: 60s
-        volumes:
-          data: {{}}
-        """
-    )
+    stack = host.stack(relational.stack_file(sync=False))
 
     def sql(text: str) -> str:
         return stack.ok("exec", "-T", "db", "psql", "-h", "/tmp", "postgres", "-Atqc", text).strip()
