@@ -47,10 +47,14 @@ TEXT = """
 """
 
 
+def sctp() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+
+
 @pytest.fixture
 def needs_sctp() -> None:
     try:
-        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+        sctp().close()
     except OSError as error:
         if error.errno != errno.EPROTONOSUPPORT:
             raise
@@ -69,10 +73,9 @@ def test_associations_lead_to_the_container(needs_sctp: None, machine: Machine, 
     assert asked(other) == "olleh 198.51.100.2"
     assert asked(machine).startswith("olleh ")
     assert stack.ok("exec", "-T", "peer", "python3", "-SIc", ASK).startswith("olleh ")
-    with pytest.raises(OSError, match="in use"), machine.inside():
-        taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+    with machine.inside(), sctp() as taken, pytest.raises(OSError, match="in use"):
         taken.bind(("0.0.0.0", 3868))
     assert stack.ok("port", "--protocol", "sctp", "gate", "3868").strip() == "0.0.0.0:3868"
     stack.ok("down")
-    with machine.inside(), socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP) as again:
+    with machine.inside(), sctp() as again:
         again.bind(("0.0.0.0", 3868))
