@@ -27,7 +27,7 @@ def main() -> None:
     try:
         code = _do(parser(sys.argv).parse_args())
     except UsageError as error:
-        _complain(*logging(sys.argv[1:]), error)
+        logging(sys.argv[1:]).error(str(error))
         code = 2
     os._exit(code)
 
@@ -36,8 +36,10 @@ def _do(args: Namespace) -> int:
     from importlib import import_module
 
     from composer.runtime.errors import StepError
+    from composer.runtime.journal import Journal
     from composer.runtime.state import Store
 
+    args.journal = Journal(args.log, args.log_format)
     args.store = Store(args.root)
     module, _, name = args.function.partition(".")
     try:
@@ -48,7 +50,7 @@ def _do(args: Namespace) -> int:
     except Exception as error:
         if args.debug:
             sys.excepthook(type(error), error, error.__traceback__)
-        _complain(args.log, args.log_format, StepError.of(args.verb, error).lowered())
+        args.journal.error(str(StepError.of(args.verb, error).lowered()))
         return 1
     return code
 
@@ -62,27 +64,10 @@ def _restart_protected() -> None:
         except PermissionError:
             from composer.runtime.options import logging
 
-            _complain(*logging(sys.argv[1:]), PermissionError("this runtime needs root"))
+            logging(sys.argv[1:]).error("this runtime needs root")
             os._exit(1)
         command = [sys.executable, "-I", "-S", "-c", _AGAIN, _ROOT, *sys.argv[1:]]
         os.execve(program, command, os.environ)
-
-
-def _complain(log: str | None, log_format: str, error: Exception) -> None:
-    import json
-    import time
-
-    print(f"composer-runtime: {error}", file=sys.stderr)
-    if log:
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        line = f'time="{now}" level=error msg={json.dumps(str(error))}'
-        if log_format == "json":
-            line = json.dumps({"level": "error", "msg": str(error), "time": now})
-        try:
-            with open(log, "a") as file:
-                file.write(line + "\n")
-        except OSError as unwritable:
-            print(f"composer-runtime: --log {log}: {unwritable.strerror}", file=sys.stderr)
 
 
 if __name__ == "__main__":

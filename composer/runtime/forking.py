@@ -23,7 +23,7 @@ from composer.runtime.errors import StepError
 from composer.runtime.relay import Relay, send_console
 from composer.runtime.shape import shaped
 from composer.runtime.state import Container, Store, born, read, write
-from composer.runtime.verbs import directory, remove, start_program, warn
+from composer.runtime.verbs import directory, remove, start_program
 
 _STREAMS = Stdio(0, 1, 2)
 
@@ -52,12 +52,12 @@ def run(args: Namespace) -> int:
     with _made(args, stays=not args.detach) as (container, pending):
         relay = None if args.detach else Relay(pending)
         _hand_over(args, pending, container.pid)
-        start_program(container)
+        start_program(container, args.journal)
     if relay is None:
         return 0
     code = relay.wait()
     if not args.keep:
-        remove(container, force=True)
+        remove(container, args.journal, force=True)
     return code
 
 
@@ -66,7 +66,7 @@ def exec_(args: Namespace) -> int:
     container.require("exec")
     process = exec_process(args, container.spec["process"])
     _check_console(args, process, stays=not args.detach)
-    warn(remarks.of_process(process))
+    args.journal.warn(remarks.of_process(process))
     pidfd = container.open()
     pending = enter(pidfd, container.pid, process, _STREAMS, spec=container.spec, preserve=args.preserve_fds)
     os.close(pidfd)
@@ -112,7 +112,7 @@ def _made(args: Namespace, *, stays: bool) -> Iterator[tuple[Container, Pending]
     bundle = os.path.realpath(args.bundle)
     spec = load_spec(f"{bundle}/config.json", args.id)
     _check_console(args, spec["process"], stays=stays)
-    warn(remarks.of_container(spec))
+    args.journal.warn(remarks.of_container(spec))
     place = store.reserve(args.id)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     container = Container(place, args.id, bundle, 0, 0, now, spec)
@@ -131,7 +131,7 @@ def _made(args: Namespace, *, stays: bool) -> Iterator[tuple[Container, Pending]
     try:
         yield container, pending
     except BaseException:
-        remove(container, force=True)
+        remove(container, args.journal, force=True)
         raise
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
+from composer.runtime.journal import Journal
+
 OCI_VERSION = "1.2.0"
 VERSION = f"composer-runtime version 1.0.0\nspec: {OCI_VERSION}"
 
@@ -74,16 +76,16 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
-def logging(words: Sequence[str]) -> tuple[str | None, str]:
-    """File and format of the log, of a command line that otherwise may make no sense."""
+def logging(words: Sequence[str]) -> Journal:
+    """The journal of a command line that otherwise may make no sense."""
     flags = _Parser(add_help=False, allow_abbrev=False)
     flags.add_argument("--log")
     flags.add_argument("--log-format", default="text")
     try:
         found, _ = flags.parse_known_args(words)
     except UsageError:
-        return None, "text"
-    return found.log, found.log_format
+        return Journal()
+    return Journal(found.log, found.log_format)
 
 
 def parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -13,12 +13,13 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from composer import oci
 from composer.runtime import hooks
 from composer.runtime.errors import StepError
+from composer.runtime.journal import Journal
 from composer.runtime.options import UPDATES
 from composer.runtime.shape import shaped
 from composer.runtime.state import Container, read
@@ -27,7 +28,7 @@ from composer.runtime.state import Container, read
 def start(args: Namespace) -> int:
     container = args.store.load(args.id)
     container.require("start")
-    start_program(container)
+    start_program(container, args.journal)
     return 0
 
 
@@ -60,7 +61,7 @@ def delete(args: Namespace) -> int:
             if args.force and not os.path.exists(args.store.place(name)):
                 continue
             raise
-        remove(container, force=args.force)
+        remove(container, args.journal, force=args.force)
     return 0
 
 
@@ -142,7 +143,7 @@ def directory(container: Container) -> Iterator[str]:
         os.close(descriptor)
 
 
-def start_program(container: Container) -> None:
+def start_program(container: Container, journal: Journal) -> None:
     """Connect, say start, and hear until the program runs. Then the poststart hooks."""
     import socket
 
@@ -155,22 +156,17 @@ def start_program(container: Container) -> None:
     if answer:
         message = json.loads(answer)
         raise StepError(*(message[key] for key in ("step", "errno", "path", "text")))
-    warn(hooks.run_all(container.spec, "poststart", container.describe("running")))
+    journal.warn(hooks.run_all(container.spec, "poststart", container.describe("running")))
 
 
-def remove(container: Container, *, force: bool) -> None:
+def remove(container: Container, journal: Journal, *, force: bool) -> None:
     if force:
         container.kill()
     elif container.status() != "creating":
         container.require("delete")
     about = container.describe("stopped")
     container.forget()
-    warn(hooks.run_all(container.spec, "poststop", about))
-
-
-def warn(texts: Iterable[str]) -> None:
-    for text in texts:
-        print(f"warning: {text}", file=sys.stderr)
+    journal.warn(hooks.run_all(container.spec, "poststop", about))
 
 
 def signal_number(text: str) -> int:

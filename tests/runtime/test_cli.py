@@ -180,6 +180,14 @@ def test_what_is_left_out_is_warned_of(engine: Engine) -> None:
     ]
 
 
+def test_warnings_go_to_the_log_alone_as_the_standard_error_is_the_containers(engine: Engine) -> None:
+    engine.configure("true", capabilities={"bounding": ["CAP_OF_TOMORROW"]})
+    log = engine.directory / "log"
+    words = ("--log", str(log), "--log-format=json", "run", "--bundle", str(engine.bundle), engine.id)
+    assert engine.call(*words).stderr == ""
+    assert json.loads(log.read_text())["level"] == "warning"
+
+
 def test_the_terminal_goes_to_the_console_socket(engine: Engine) -> None:
     engine.configure("sh", "-c", "echo hello")
     spec = json.loads((engine.bundle / "config.json").read_text())
