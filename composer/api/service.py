@@ -99,9 +99,9 @@ class Service:
         """Send it a signal; with SIGKILL it has ended when this returns."""
         self.stack.signal(self._meant(), signal)
 
-    def pause(self) -> None:
-        """Freeze it, processes and all."""
-        self.stack.freeze(self._meant())
+    def pause(self, *, idle_after: float = 0) -> None:
+        """Freeze it, processes and all; with `idle_after` as for `Stack.pause`."""
+        self.stack.freeze(self._meant(), idle_after=idle_after)
 
     def unpause(self) -> None:
         self.stack.freeze(self._meant(), thaw=True)

@@ -20,7 +20,7 @@ from composer.api.container import Container, Reached, container_of
 from composer.api.context import Context
 from composer.api.events import EventStream
 from composer.api.service import Service
-from composer.api.trials import Trials
+from composer.api.trials import Trials, begin_from
 from composer.errors import ComposerError, UsageError
 from composer.model.stack import NOTHING
 from composer.record import ContainerRow, Record
@@ -149,13 +149,16 @@ class Stack(Trials):
         no_deps: bool = False,
         force_recreate: bool = False,
         remove_orphans: bool = False,
+        from_snapshot: str = "",
         owner: int | None = None,
         heard: Heard | None = None,
     ) -> Self:
         """Create and start what is missing or changed; of these services, or of all.
 
-        `wait`: until all is running and healthy, `timeout` seconds at most. `owner`: a pidfd; when that
-        process ends, however it ends, the stack goes down with its volumes. `heard` is told of progress.
+        `wait`: until all is running and healthy, `timeout` seconds at most. `from_snapshot`: its data, or
+        with `stack/name` that of another stack of the same files, is there before anything starts. `owner`: a
+        pidfd; when that process ends, however it ends, the stack goes down with its volumes. `heard` is told
+        of progress.
 
         Raises FailedError: what could not be done, and why; StackFileError; ConflictError.
         """
@@ -172,6 +175,8 @@ class Stack(Trials):
             "force_recreate": force_recreate,
             "remove_orphans": remove_orphans,
         }
+        if from_snapshot:
+            options, _ = begin_from(context, options, from_snapshot, heard)
         fds: dict[str, int] = {} if owner is None else {"owner": owner}
         wish.check(wish.apply(context, options, heard, fds=fds, wait=wait, wait_timeout=timeout))
         return self
@@ -230,12 +235,14 @@ class Stack(Trials):
         """Send a signal to what runs."""
         self.signal(self.containers(*services), signal)
 
-    def pause(self, *services: str) -> None:
-        """Freeze what runs, processes and all."""
-        self.freeze(self.containers(*services))
+    def pause(self, *services: str, idle_after: float = 0) -> None:
+        """Freeze what runs, processes and all: at once, or with `idle_after` once nobody has used it for so
+        many seconds, and until somebody does.
+        """
+        self.freeze(self.containers(*services), idle_after=idle_after)
 
     def unpause(self, *services: str) -> None:
-        """Let what is frozen go on."""
+        """Let what is frozen go on, and rest no more."""
         self.freeze(self.containers(*services), thaw=True)
 
     def signal(self, containers: Sequence[Container], signal: int | str) -> None:
@@ -248,12 +255,13 @@ class Stack(Trials):
         if names and wanted == SIGKILL:
             self.call("wait", containers=names, all=True)
 
-    def freeze(self, containers: Sequence[Container], *, thaw: bool = False) -> None:
-        """Freeze those that run, or let those that are frozen go on."""
-        state = "paused" if thaw else "running"
-        names = [one.name for one in containers if one.state == state]
+    def freeze(self, containers: Sequence[Container], *, thaw: bool = False, idle_after: float = 0) -> None:
+        """Freeze those that run, or let those that are frozen go on. Raises UsageError."""
+        if idle_after < 0:
+            raise UsageError(f"idle_after: {idle_after} seconds are no time")
+        names = [one.name for one in containers if one.running]
         if names:
-            self.call("pause", containers=names, thaw=thaw)
+            self.call("pause", containers=names, thaw=thaw, after=int(idle_after * SECOND))
 
     # What comes out of it.
 

@@ -6,6 +6,7 @@ the supervisor undoes it when the connection is gone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, Literal, Self
 
@@ -15,6 +16,11 @@ from composer.api.context import Context
 from composer.errors import ComposerError, NotFoundError, PeerLostError
 
 SECOND = 1_000_000_000
+MADE: Mapping[str, Any] = {
+    **dict.fromkeys(("build", "force_recreate", "always_recreate_deps", "renew_anon_volumes"), False),
+    "pull": "",
+}
+"""Of an `up` whose containers are there: nothing is to be made anew."""
 Answer = Literal["silent", "servfail", "nxdomain"]
 
 
@@ -28,6 +34,29 @@ def point(context: Context, heard: Heard | None = None, **fields: Any) -> Messag
     paths = context.stack_paths
     with Supervisor.connect(paths) or Supervisor.start(paths) as supervisor:
         return supervisor.call("snapshot", None, heard, **fields)
+
+
+def begin_from(
+    context: Context, options: Mapping[str, Any], snapshot: str, heard: Heard | None = None
+) -> tuple[dict[str, Any], Message]:
+    """Have the containers of an `up` made, and their data as at a snapshot, before they are started.
+
+    The options of the `up` that is left to do, and what going back has to say. Raises NotFoundError before
+    anything is made, ConflictError, FailedError.
+    """
+    from composer.plan.order import with_dependencies
+    from composer.volumes.snapshots import SnapshotStore
+
+    stack, _, name = snapshot.rpartition("/")
+    asked = {"stack": stack or context.stack_name, "name": name}
+    SnapshotStore(context.paths).get(**asked)
+    wish.check(wish.apply(context, {**options, "no_start": True}, heard))
+    services = frozenset(options["services"])
+    if services and not options.get("no_deps"):
+        services = frozenset(with_dependencies(context.project.stack.services, services))
+    answer = point(context, heard, restore=True, services=sorted(services), **asked)
+    wish.check(answer)
+    return {**options, **MADE}, answer
 
 
 def connected(context: Context) -> Supervisor:

@@ -24,6 +24,7 @@ VERB = Verb(
         Flag("exit-code-from", "str", "End with the exit code of this service", metavar="SERVICE"),
         Flag("explain", "bool", "Say why each thing is done"),
         Flag("force-recreate", "bool", "Recreate containers though nothing changed"),
+        Flag("from-snapshot", "str", "Begin with the data of this snapshot", metavar="[STACK/]SNAPSHOT"),
         common.LOCKED,
         Flag("menu", "bool", "Keys while attached to a terminal; COMPOSE_MENU=false, too", default=True),
         Flag("no-attach", "list", "Do not show the output of these services", metavar="SERVICE"),
@@ -87,6 +88,9 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
         context.tell_orphans()
     flags["build"] = flags["build"] or (flags["watch"] and not flags["no_build"])
     options = options_of(flags, service)
+    context.check_services(options["scale"])
+    if flags["from_snapshot"]:
+        options = begin_from(context, options, flags)
     if not detached:
         from composer.cli.foreground import run_attached
 
@@ -100,6 +104,21 @@ def run(context: Context, *, service: list[str], **flags: Any) -> int:
         untold=wish.untold(flags),
         dry_run=context.dry_run,
     )
+
+
+def begin_from(context: Context, options: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    """Containers are made, with the data of a snapshot; the options of starting them."""
+    from composer.api import trials
+
+    subject = f"Snapshot {flags['from_snapshot']}"
+    if context.dry_run:
+        wish.announce([subject], "Restore")
+        return options
+    with wish.progress(context, untold=wish.untold(flags)) as heard:
+        options, answer = trials.begin_from(context, options, flags["from_snapshot"], heard)
+        heard(wish.done(subject, "Restored"))
+    wish.report(answer)
+    return options
 
 
 def check_any(context: Context) -> None:

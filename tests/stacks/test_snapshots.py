@@ -154,6 +154,33 @@ def test_other_stacks_begin_from_the_same_point(host: Host) -> None:
     assert read(workers[0]) == ["mine"] * 3
 
 
+def test_up_from_a_snapshot(host: Host) -> None:
+    """Its data is there before anything starts, in a new stack and in one that runs, with what it needs."""
+    text = STORE.replace(
+        'command: [sh, -c, "sleep 1000"]\n        volumes',
+        'command: [sh, -c, "cat /data/x > /root/began; sleep 1000"]\n        volumes',
+    ).replace("app:", "app:\n        depends_on: [db]")
+    stack = host.stack(text)
+    refused = stack("up", "-d", "--from-snapshot", "ready")
+    assert (refused.returncode, stack.ps()) == (1, {})
+    assert "has no snapshot ready" in refused.stderr
+    stack.ok("up", "-d")
+    write(stack, "seed")
+    stack.ok("snapshot", "create", "ready")
+    write(stack, "later")
+    assert "Snapshot ready  Restore" in stack("up", "-d", "--from-snapshot", "ready", "--dry-run").stderr
+    stack.ok("up", "-d", "--from-snapshot", "ready", "--force-recreate")
+    assert read(stack) == ["seed"] * 3
+    assert stack.ok("exec", "-T", "db", "cat", "/root/began") == "seed\n"
+    write(stack, "later")
+    stack.ok("up", "-d", "--from-snapshot", "ready", "app")
+    assert read(stack) == ["seed"] * 3
+    other = host.stack(text, "o")
+    other.ok("up", "-d", "--from-snapshot", f"{stack.name}/ready")
+    assert read(other) == ["seed"] * 3
+    assert {row["State"] for row in other.ps().values()} == {"running"}
+
+
 def test_a_part_of_the_stack(host: Host) -> None:
     """Only the named service stops; a volume that others use is refused with their name."""
     stack = host.stack(STORE)

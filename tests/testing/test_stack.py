@@ -120,6 +120,14 @@ def test_containers_are_stopped_killed_frozen_and_started(here: Host) -> None:
             one.pause()
             assert one.state == "paused"
             one.unpause()
+            events.wait_for("unpause", "one")
+            one.pause(idle_after=0.1)
+            events.wait_for("pause", "one")
+            assert one.exec("true").ok
+            stack.unpause()
+            assert one.state == "running"
+            with pytest.raises(UsageError, match="no time"):
+                stack.pause(idle_after=-1)
             assert events.wait_for("unpause", "one")["container"] == one.container.name
             one.kill()
             assert (one.state, one.container.exit_code) == ("exited", 137)
