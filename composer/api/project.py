@@ -32,6 +32,8 @@ VOLATILE = frozenset(("_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "RANDOM
 """Variables that differ from command to command. A stack file that uses one is loaded anew each time."""
 MOST_KEPT = 50
 FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+"""Of a stack, as `normal_name` leaves it: folders are called by it."""
 INPUT_OPTIONS = ("file", "project_name", "project_directory", "profile", "env_file", "all_resources", "named")
 
 
@@ -115,8 +117,13 @@ def code_stamp() -> int:
 
 
 def given_name(options: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:
-    """The stack's name when it is said outside of the files."""
-    return options.get("project_name") or environment.get("COMPOSE_PROJECT_NAME") or None
+    """The stack's name when it is said outside of the files. Raises StackFileError for what cannot be one."""
+    name = options.get("project_name") or environment.get("COMPOSE_PROJECT_NAME") or None
+    if name and not NAME.fullmatch(name):
+        from composer.model.load import no_name
+
+        raise no_name(name)
+    return name
 
 
 def likely_name(options: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:

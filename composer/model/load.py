@@ -166,14 +166,7 @@ def project_name(reading: Reading, request: Request, environment: Mapping[str, s
     """The stack's name, and whether somebody chose it (the folder's name is nobody's choice)."""
     if request.project_name:
         if normal_name(request.project_name) != request.project_name:
-            raise StackFileError(
-                [
-                    Complaint(
-                        f"`{request.project_name}` cannot be the name of a stack",
-                        hint="use lower-case letters, digits, - and _, and start with a letter or digit",
-                    )
-                ]
-            )
+            raise no_name(request.project_name)
         return request.project_name, True
     told = ""
     for file in request.files:
@@ -188,6 +181,11 @@ def project_name(reading: Reading, request: Request, environment: Mapping[str, s
             [Complaint("the stack has no name", hint="give one with -p, or with `name:` in the file")]
         )
     return name, bool(told)
+
+
+def no_name(text: str) -> StackFileError:
+    hint = "use lower-case letters, digits, - and _, and start with a letter or digit"
+    return StackFileError([Complaint(f"`{text}` cannot be the name of a stack", hint=hint)])
 
 
 def _told_name(place: Any, text: str, document: int, environment: Mapping[str, str], reading: Reading) -> str:

@@ -210,6 +210,22 @@ def test_a_container_of_run_has_no_name_that_leads_elsewhere(host: Host, name: s
     assert (ran.returncode, f"a container cannot be named {name!r}" in ran.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("words", [("ps",), ("up", "-d"), ("down",), ("logs",)])
+def test_a_name_that_leads_elsewhere_is_no_name(host: Host, words: tuple[str, ...]) -> None:
+    """As of branches in CI: `COMPOSE_PROJECT_NAME=feature/x`."""
+    stack = host.stack("services: {a: {image: host}}")
+    for name in ("feature/x", "../x", "Name"):
+        for done in (stack("-p", name, *words), stack(*words, env={"COMPOSE_PROJECT_NAME": name})):
+            assert (done.returncode, f"`{name}` cannot be the name of a stack" in done.stderr) == (1, True)
+
+
+def test_up_knows_what_it_is_to_scale(host: Host) -> None:
+    stack = host.stack("services: {web: {image: host}}")
+    done = stack("up", "-d", "--scale", "wbe=2")
+    assert (done.returncode, "no such service: wbe" in done.stderr) == (1, True)
+    assert stack.ps() == {}
+
+
 def test_ansi_always_reaches_complaints(host: Host) -> None:
     stack = host.stack("services: {web: {image: host, imge: x}}")
     assert "\x1b[" in stack("--ansi", "always", "config").stderr
