@@ -1,36 +1,33 @@
 """The same stacks for programs in an event loop (anyio: asyncio or trio). Nothing here blocks it.
 
-Each call is the blocking one, in a thread of its own. One that is cancelled ends at once, as Ctrl-C ends a
-command: what it has begun stays, and nothing more is begun.
+Each call is the blocking one, in a thread of its own, with the same arguments, which are written there only.
+One that is cancelled ends at once, as Ctrl-C ends a command: what it has begun stays, and nothing more is
+begun.
 """
-
-# ruff: noqa: ASYNC109 - the arguments are those of the blocking calls; anyio.fail_after works, too
 
 from __future__ import annotations
 
 import math
 import os
-import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 import anyio
 from anyio import to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from composer.api.client import Heard
-from composer.api.container import Container, Reached
+from composer.api.container import Container
 from composer.api.events import Event, EventStream
 from composer.api.patience import STOP
-from composer.api.process import ExecResult
 from composer.api.service import Service
-from composer.api.stack import File, Stack
-from composer.api.trials import Answer, Fault
+from composer.api.stack import Stack
+from composer.api.trials import Fault
 
 P = ParamSpec("P")
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 async def in_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -65,273 +62,79 @@ async def in_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
     return outcome[0]
 
 
-class AsyncStack:
-    """As `Stack`, with the same arguments; `async with` brings it up, and down again."""
-
-    def __init__(
-        self,
-        *files: File,
-        yaml: str | Mapping[str, Any] | None = None,
-        name: str | None = None,
-        directory: File | None = None,
-        profiles: Sequence[str] = (),
-        env: Mapping[str, str] | None = None,
-        env_files: Sequence[File] = (),
-        isolated: bool = False,
-        internal: bool = False,
-        offline: bool = False,
-        all_resources: bool = False,
-    ) -> None:
-        self.blocking = Stack(
-            *files,
-            yaml=yaml,
-            name=name,
-            directory=directory,
-            profiles=profiles,
-            env=env,
-            env_files=env_files,
-            isolated=isolated,
-            internal=internal,
-            offline=offline,
-            all_resources=all_resources,
-        )
+class Blocking(Protocol):
+    """What stands for a blocking object."""
 
     @property
-    def name(self) -> str:
-        return self.blocking.name
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return self.blocking.config
-
-    @property
-    def services(self) -> list[str]:
-        return self.blocking.services
-
-    def __getitem__(self, service: str) -> AsyncService:
-        return AsyncService(self.blocking[service])
-
-    def __contains__(self, service: object) -> bool:
-        return service in self.blocking
-
-    async def containers(self, *services: str) -> list[Container]:
-        return await in_thread(self.blocking.containers, *services)
-
-    async def up(
-        self,
-        *services: str,
-        wait: bool = True,
-        timeout: float | None = None,
-        scale: Mapping[str, int] | None = None,
-        build: bool = False,
-        pull: Literal["", "always", "missing", "never"] = "",
-        no_deps: bool = False,
-        force_recreate: bool = False,
-        remove_orphans: bool = False,
-        owner: int | None = None,
-        heard: Heard | None = None,
-    ) -> Self:
-        """As `Stack.up`. `heard` is called in another thread."""
-        await in_thread(
-            self.blocking.up,
-            *services,
-            wait=wait,
-            timeout=timeout,
-            scale=scale,
-            build=build,
-            pull=pull,
-            no_deps=no_deps,
-            force_recreate=force_recreate,
-            remove_orphans=remove_orphans,
-            owner=owner,
-            heard=heard,
-        )
-        return self
-
-    async def down(
-        self,
-        *services: str,
-        volumes: bool = False,
-        timeout: float | None = None,
-        remove_orphans: bool = True,
-        images: Literal["", "local", "all"] = "",
-    ) -> None:
-        await in_thread(
-            self.blocking.down,
-            *services,
-            volumes=volumes,
-            timeout=timeout,
-            remove_orphans=remove_orphans,
-            images=images,
-        )
-
-    async def remove(self, *services: str, volumes: bool = False) -> None:
-        await in_thread(self.blocking.remove, *services, volumes=volumes)
-
-    async def start(self, *services: str, wait: bool = True, timeout: float | None = None) -> None:
-        await in_thread(self.blocking.start, *services, wait=wait, timeout=timeout)
-
-    async def stop(self, *services: str, timeout: float | None = None) -> None:
-        await in_thread(self.blocking.stop, *services, timeout=timeout)
-
-    async def restart(self, *services: str, timeout: float | None = None, wait: bool = True) -> None:
-        await in_thread(self.blocking.restart, *services, timeout=timeout, wait=wait)
-
-    async def kill(self, *services: str, signal: int | str = "SIGKILL") -> None:
-        await in_thread(self.blocking.kill, *services, signal=signal)
-
-    async def pause(self, *services: str) -> None:
-        await in_thread(self.blocking.pause, *services)
-
-    async def unpause(self, *services: str) -> None:
-        await in_thread(self.blocking.unpause, *services)
-
-    async def logs(self, *services: str, tail: int | None = None) -> str:
-        return await in_thread(self.blocking.logs, *services, tail=tail)
-
-    async def cp(self, source: str, target: str, *, archive: bool = False) -> None:
-        await in_thread(self.blocking.cp, source, target, archive=archive)
-
-    async def snapshot(self, name: str, *services: str, timeout: float | None = None) -> None:
-        await in_thread(self.blocking.snapshot, name, *services, timeout=timeout)
-
-    async def restore(
-        self,
-        name: str,
-        *services: str,
-        wait: bool = True,
-        timeout: float | None = None,
-        heard: Heard | None = None,
-    ) -> None:
-        await in_thread(self.blocking.restore, name, *services, wait=wait, timeout=timeout, heard=heard)
-
-    def partition(self, *services: str) -> AsyncFault:
-        return AsyncFault(self.blocking.partition(*services))
-
-    def drop(self, *targets: str) -> AsyncFault:
-        return AsyncFault(self.blocking.drop(*targets))
-
-    def delay(self, *targets: str, by: float = 0.0, jitter: float = 0.0, loss: float = 0.0) -> AsyncFault:
-        return AsyncFault(self.blocking.delay(*targets, by=by, jitter=jitter, loss=loss))
-
-    def killed(self, *services: str) -> AsyncFault:
-        return AsyncFault(self.blocking.killed(*services))
-
-    def paused(self, *services: str) -> AsyncFault:
-        return AsyncFault(self.blocking.paused(*services))
-
-    def clock(self, *services: str, by: float) -> AsyncFault:
-        return AsyncFault(self.blocking.clock(*services, by=by))
-
-    def frozen_dns(self, *services: str, answer: Answer = "silent") -> AsyncFault:
-        return AsyncFault(self.blocking.frozen_dns(*services, answer=answer))
-
-    def full_disk(self, service: str, path: str, *, size: int = 0) -> AsyncFault:
-        return AsyncFault(self.blocking.full_disk(service, path, size=size))
-
-    async def reached(self) -> Reached:
-        return await in_thread(self.blocking.reached)
-
-    async def events(self, *services: str) -> AsyncEventStream:
-        return AsyncEventStream(await in_thread(self.blocking.events, *services))
-
-    async def __aenter__(self) -> Self:
-        await in_thread(self.blocking.__enter__)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        with anyio.CancelScope(shield=True):
-            await in_thread(self.blocking.__exit__, kind, error, where)
+    def blocking(self) -> Any: ...
 
 
-class AsyncService:
-    """As `Service`. What only reads what is known is no coroutine."""
+S = TypeVar("S", bound=Blocking)
 
-    def __init__(self, blocking: Service) -> None:
-        self.blocking = blocking
 
-    @property
-    def name(self) -> str:
-        return self.blocking.name
+class Threaded(Generic[P, T]):
+    """A method of the blocking class, as a coroutine function."""
 
-    async def container(self) -> Container:
-        return await in_thread(lambda: self.blocking.container)
+    def __init__(self, method: Callable[Concatenate[Any, P], T]) -> None:
+        self.name = method.__name__
+        self.__doc__ = method.__doc__
 
-    async def port(self, target: int, protocol: str = "tcp") -> int:
-        return await in_thread(self.blocking.port, target, protocol)
+    def __get__(self, one: Blocking, kind: type) -> Callable[P, Coroutine[Any, Any, T]]:
+        if one is None:  # asked of the class
+            return self  # type: ignore[unreachable]
+        blocking: Callable[P, T] = getattr(one.blocking, self.name)
 
-    async def url(self, target: int = 80, path: str = "", scheme: str = "http") -> str:
-        return await in_thread(self.blocking.url, target, path, scheme)
+        @wraps(blocking)
+        async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await in_thread(blocking, *args, **kwargs)
 
-    async def endpoint(self, target: int, protocol: str = "tcp") -> tuple[str, int]:
-        return await in_thread(self.blocking.endpoint, target, protocol)
+        return call
 
-    async def start(self, *, wait: bool = True, timeout: float | None = None) -> None:
-        await in_thread(self.blocking.start, wait=wait, timeout=timeout)
 
-    async def stop(self, *, timeout: float | None = None) -> None:
-        await in_thread(self.blocking.stop, timeout=timeout)
+class Chained(Generic[P]):
+    """As `Threaded`, of a method that gives the object itself."""
 
-    async def restart(self, *, wait: bool = True, timeout: float | None = None) -> None:
-        await in_thread(self.blocking.restart, wait=wait, timeout=timeout)
+    def __init__(self, method: Callable[Concatenate[Any, P], Any]) -> None:
+        self.threaded = Threaded(method)
+        self.__doc__ = method.__doc__
 
-    async def kill(self, signal: int | str = "SIGKILL") -> None:
-        await in_thread(self.blocking.kill, signal)
+    def __get__(self, one: S, kind: type) -> Callable[P, Coroutine[Any, Any, S]]:
+        if one is None:  # asked of the class
+            return self  # type: ignore[unreachable]
+        threaded = self.threaded.__get__(one, kind)
 
-    async def pause(self) -> None:
-        await in_thread(self.blocking.pause)
+        @wraps(threaded)
+        async def call(*args: P.args, **kwargs: P.kwargs) -> S:
+            await threaded(*args, **kwargs)
+            return one
 
-    async def unpause(self) -> None:
-        await in_thread(self.blocking.unpause)
+        return call
 
-    async def scale(self, count: int) -> None:
-        await in_thread(self.blocking.scale, count)
 
-    async def exec(
-        self,
-        *command: str,
-        env: Mapping[str, str] | None = None,
-        user: str = "",
-        cwd: str = "",
-        privileged: bool = False,
-        input: str | bytes = b"",
-        timeout: float | None = None,
-        check: bool = False,
-    ) -> ExecResult:
-        """As `Service.exec`. Cancelled, it kills the command."""
-        return await in_thread(
-            self.blocking.exec,
-            *command,
-            env=env,
-            user=user,
-            cwd=cwd,
-            privileged=privileged,
-            input=input,
-            timeout=timeout,
-            check=check,
-        )
+class Wrapped(Generic[P, T, U]):
+    """A method of the blocking class that only makes something, which then waits as `wrap` has it."""
 
-    async def wait(self, timeout: float | None = None) -> int:
-        return await in_thread(self.blocking.wait, timeout)
+    def __init__(self, method: Callable[Concatenate[Any, P], T], wrap: Callable[[T], U]) -> None:
+        self.name, self.wrap = method.__name__, wrap
+        self.__doc__ = method.__doc__
 
-    async def wait_healthy(self, timeout: float | None = None) -> None:
-        await in_thread(self.blocking.wait_healthy, timeout)
+    def __get__(self, one: Blocking, kind: type) -> Callable[P, U]:
+        if one is None:  # asked of the class
+            return self  # type: ignore[unreachable]
+        make: Callable[P, T] = getattr(one.blocking, self.name)
 
-    async def logs(self, tail: int | None = None) -> str:
-        return await in_thread(self.blocking.logs, tail)
+        @wraps(make)
+        def call(*args: P.args, **kwargs: P.kwargs) -> U:
+            return self.wrap(make(*args, **kwargs))
 
-    async def wait_for_log(
-        self, pattern: str | re.Pattern[str], timeout: float | None = 30, *, times: int = 1
-    ) -> re.Match[str]:
-        return await in_thread(self.blocking.wait_for_log, pattern, timeout, times=times)
+        return call
 
-    async def copy_to(self, source: File, path: str) -> None:
-        await in_thread(self.blocking.copy_to, source, path)
 
-    async def copy_from(self, path: str, target: File) -> None:
-        await in_thread(self.blocking.copy_from, path, target)
+def with_the_arguments_of(
+    make: Callable[P, Any],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, P], None]]:
+    """For an `__init__` that passes all of them on."""
+    return lambda init: init
 
 
 class AsyncFault:
@@ -360,8 +163,7 @@ class AsyncEventStream:
         while (event := await in_thread(partial(next, events, None))) is not None:
             yield event
 
-    async def wait_for(self, action: str, service: str = "", timeout: float | None = 30) -> Event:
-        return await in_thread(self.blocking.wait_for, action, service, timeout)
+    wait_for = Threaded(EventStream.wait_for)
 
     def close(self) -> None:
         self.blocking.close()
@@ -371,3 +173,104 @@ class AsyncEventStream:
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+
+
+class AsyncService:
+    """As `Service`. What only reads what is known is no coroutine."""
+
+    def __init__(self, blocking: Service) -> None:
+        self.blocking = blocking
+
+    @property
+    def name(self) -> str:
+        return self.blocking.name
+
+    async def container(self) -> Container:
+        return await in_thread(lambda: self.blocking.container)
+
+    port = Threaded(Service.port)
+    url = Threaded(Service.url)
+    endpoint = Threaded(Service.endpoint)
+    start = Threaded(Service.start)
+    stop = Threaded(Service.stop)
+    restart = Threaded(Service.restart)
+    kill = Threaded(Service.kill)
+    pause = Threaded(Service.pause)
+    unpause = Threaded(Service.unpause)
+    scale = Threaded(Service.scale)
+    exec = Threaded(Service.exec)
+    """Cancelled, it kills the command."""
+    wait = Threaded(Service.wait)
+    wait_healthy = Threaded(Service.wait_healthy)
+    logs = Threaded(Service.logs)
+    wait_for_log = Threaded(Service.wait_for_log)
+    copy_to = Threaded(Service.copy_to)
+    copy_from = Threaded(Service.copy_from)
+
+
+class AsyncStack:
+    """As `Stack`, with the same arguments; `async with` brings it up, and down again.
+
+    What is told of progress (`heard`) is told in another thread.
+    """
+
+    @with_the_arguments_of(Stack)
+    def __init__(self, *given: Any, **ways: Any) -> None:
+        self.blocking = Stack(*given, **ways)
+
+    @property
+    def name(self) -> str:
+        return self.blocking.name
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.blocking.config
+
+    @property
+    def services(self) -> list[str]:
+        return self.blocking.services
+
+    def __getitem__(self, service: str) -> AsyncService:
+        return AsyncService(self.blocking[service])
+
+    def __contains__(self, service: object) -> bool:
+        return service in self.blocking
+
+    containers = Threaded(Stack.containers)
+    up = Chained(Stack.up)
+    down = Threaded(Stack.down)
+    remove = Threaded(Stack.remove)
+    start = Threaded(Stack.start)
+    stop = Threaded(Stack.stop)
+    restart = Threaded(Stack.restart)
+    kill = Threaded(Stack.kill)
+    pause = Threaded(Stack.pause)
+    unpause = Threaded(Stack.unpause)
+    logs = Threaded(Stack.logs)
+    cp = Threaded(Stack.cp)
+    snapshot = Threaded(Stack.snapshot)
+    restore = Threaded(Stack.restore)
+    remove_snapshot = Threaded(Stack.remove_snapshot)
+    reached = Threaded(Stack.reached)
+
+    async def events(self, *services: str) -> AsyncEventStream:
+        return AsyncEventStream(await in_thread(self.blocking.events, *services))
+
+    partition = Wrapped(Stack.partition, AsyncFault)
+    drop = Wrapped(Stack.drop, AsyncFault)
+    delay = Wrapped(Stack.delay, AsyncFault)
+    killed = Wrapped(Stack.killed, AsyncFault)
+    paused = Wrapped(Stack.paused, AsyncFault)
+    clock = Wrapped(Stack.clock, AsyncFault)
+    frozen_dns = Wrapped(Stack.frozen_dns, AsyncFault)
+    full_disk = Wrapped(Stack.full_disk, AsyncFault)
+
+    async def __aenter__(self) -> Self:
+        await in_thread(self.blocking.__enter__)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await in_thread(self.blocking.__exit__, kind, error, where)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from signal import SIGKILL
 from types import TracebackType
@@ -293,7 +292,7 @@ class Stack(Trials):
     def events(self, *services: str) -> EventStream:
         """What happens from now on; to be closed, as by `with`. Raises ComposerError when nothing runs."""
         self.context.check_services(services)
-        return EventStream(self._supervisor(), services)
+        return EventStream(self.supervisor(), services)
 
     def cp(self, source: str, target: str, *, archive: bool = False) -> None:
         """Copy as `composer cp` does: one of both is `SERVICE:PATH`. Raises NotFoundError, ComposerError."""
@@ -311,15 +310,11 @@ class Stack(Trials):
 
     def call(self, verb: str, **fields: Any) -> dict[str, Any]:
         """One request to the stack's supervisor. Raises ComposerError when nothing of the stack runs."""
-        with self._supervisor() as supervisor:
+        with self.supervisor() as supervisor:
             return supervisor.call(verb, **fields)
 
-    @contextmanager
-    def supervisor(self) -> Iterator[Supervisor]:
-        with self._supervisor() as supervisor:
-            yield supervisor
-
-    def _supervisor(self) -> Supervisor:
+    def supervisor(self) -> Supervisor:
+        """To be used by `with`. Raises ComposerError when nothing of the stack runs."""
         supervisor = Supervisor.connect(self.context.stack_paths)
         if supervisor is None:
             raise ComposerError(f"nothing of stack {self.name} runs", hint="bring it up first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import select
 import signal
@@ -14,6 +15,8 @@ import anyio
 import pytest
 
 from composer import AsyncStack, ExecError, Stack
+from composer.api.aio import AsyncService
+from composer.api.service import Service
 from composer.api.stale import sweep
 from composer.errors import ComposerError, FailedError, LateError, NotFoundError, StackFileError, UsageError
 from tests.host import Host
@@ -111,6 +114,22 @@ def test_logs_are_waited_for(here: Host) -> None:
         assert f"{stack.name}-ends-1  | bye\n" in stack.logs()
     finally:
         stack.down(timeout=0)
+
+
+OF_THEIR_OWN = {"call", "freeze", "log_of", "refresh", "rows", "signal", "supervisor"}
+"""What only rooms above use."""
+
+
+@pytest.mark.parametrize(("blocking", "waiting"), [(Stack, AsyncStack), (Service, AsyncService)])
+def test_what_waits_takes_the_same_arguments(blocking: type, waiting: type) -> None:
+    """Nothing is missing, and nothing is said twice."""
+    there = Stack(yaml=SLEEP) if blocking is Stack else Stack(yaml=SLEEP)["one"]
+    also = AsyncStack(yaml=SLEEP) if blocking is Stack else AsyncStack(yaml=SLEEP)["one"]
+    methods = {name for name, one in inspect.getmembers(blocking, inspect.isfunction) if name[0] != "_"}
+    assert methods - OF_THEIR_OWN <= set(dir(waiting))
+    for name in methods - OF_THEIR_OWN - {"events"}:
+        assert inspect.signature(getattr(also, name)) == inspect.signature(getattr(there, name)), name
+        assert getattr(waiting, name).__doc__ == getattr(blocking, name).__doc__
 
 
 def test_containers_are_stopped_killed_frozen_and_started(here: Host) -> None:
