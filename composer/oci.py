@@ -54,7 +54,9 @@ class Scheduler(TypedDict, total=False):
 
 
 # "class" is a word of the language.
-IOPriority = TypedDict("IOPriority", {"class": Required[str], "priority": int}, total=False)
+IOPriority = TypedDict(
+    "IOPriority", {"class": Required[str], "priority": Annotated[int, range(8)]}, total=False
+)
 
 
 class Process(TypedDict, total=False):

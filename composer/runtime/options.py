@@ -18,6 +18,7 @@ UPDATES = {
     "memory": ("memory", "limit"),
     "memory_reservation": ("memory", "reservation"),
     "memory_swap": ("memory", "swap"),
+    "kernel_memory_tcp": ("memory", "kernelTCP"),
     "cpu_period": ("cpu", "period"),
     "cpu_quota": ("cpu", "quota"),
     "cpu_burst": ("cpu", "burst"),
@@ -52,7 +53,7 @@ def _user(text: str) -> list[int]:
 
 
 _KINDS: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("memory", "memory_reservation", "memory_swap"), _size),
+    **dict.fromkeys(("memory", "memory_reservation", "memory_swap", "kernel_memory_tcp"), _size),
     **dict.fromkeys(("cpuset_cpus", "cpuset_mems"), str),
 }
 
@@ -183,8 +184,9 @@ def _update(command: argparse.ArgumentParser) -> None:
         command.add_argument(f"--{flag.replace('_', '-')}", type=_KINDS.get(flag, int))
     for flag in ("--l3-cache-schema", "--mem-bw-schema"):
         command.add_argument(flag, action=_Refused, help="refused: there is no support for intelRdt")
-    for flag in ("--kernel-memory", "--kernel-memory-tcp"):
-        command.add_argument(flag, action=_Refused, help="refused: Linux has no such limit since 5.16")
+    command.add_argument(
+        "--kernel-memory", action=_Refused, help="refused: Linux has no such limit since 5.16"
+    )
     command.add_argument("id")
 
 

@@ -293,6 +293,7 @@ def spawn(
 
     `unified` is a descriptor of its cgroup v2 directory, or -1: opened before any mount namespace was joined.
     """
+    schedule = partial(process.schedule, scheduler=process_spec.get("scheduler"))
     ready, wake = os.pipe()
     try:
         pid, pidfd = linux.clone(flags | linux.CLONE_PARENT, cgroup=unified)
@@ -305,14 +306,9 @@ def spawn(
         os.close(ready)
         body()
     try:
-        prepare(pid)
-    except OSError as error:
-        raise StepError.of("namespaces", error) from error
-    try:
-        process.schedule(pid, process_spec.get("scheduler"))
-    except OSError as error:
-        raise StepError.of("scheduler", error) from error
-    line.send("process", [pidfd], pid=pid)
+        run_steps((("namespaces", prepare), ("scheduler", schedule)), pid)
+    finally:
+        line.send("process", [pidfd], pid=pid)  # also after a failure: it is the caller's child to end
     os.write(wake, b"1")
     for descriptor in (ready, wake, pidfd):
         os.close(descriptor)

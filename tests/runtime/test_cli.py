@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from composer.runtime import cgroup, mounts
+from composer.runtime import cgroup, mounts, remarks
 from composer.runtime.describe import default_spec
 from tests.runtime.box import DEADLINE, drain
 
@@ -178,6 +178,11 @@ def test_what_is_left_out_is_warned_of(engine: Engine) -> None:
         "warning: these capabilities cannot be given and are left out: CAP_OF_TOMORROW",
         "warning: the bind mount at /mnt has no use for: size",
     ]
+
+
+def test_limits_that_linux_no_longer_has_are_warned_of() -> None:
+    (text,) = remarks.of_container({"linux": {"resources": {"memory": {"kernel": 1 << 30, "kernelTCP": 5}}}})
+    assert text.startswith("linux.resources.memory.kernel has no effect")
 
 
 def test_warnings_go_to_the_log_alone_as_the_standard_error_is_the_containers(engine: Engine) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from composer.runtime import cgroup
 from composer.runtime.create import Stdio, StepError
 from composer.runtime.sysctl import file_of
 from tests.runtime.box import NAMESPACES, Box, drain, finish, output
@@ -140,6 +141,15 @@ def test_scheduler_and_io_priority(box: Box) -> None:
     assert os.getpriority(os.PRIO_PROCESS, container.pid) == 7
     with open(f"/proc/{container.pid}/stat") as stat:
         assert stat.read().split()[18] == "7"
+
+
+def test_who_cannot_be_scheduled_is_ended(box: Box) -> None:
+    path = f"/{box.name}"
+    spec = box.spec("true", cgroupsPath=path)
+    spec["process"]["scheduler"] = {"policy": "SCHED_OF_TOMORROW"}
+    with pytest.raises(StepError, match="no such policy"):
+        box.create(spec)
+    assert cgroup.open(path).pids() == []
 
 
 def test_personality(box: Box) -> None:

@@ -29,6 +29,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("process.rlimits", [{"type": "RLIMIT_CORE", "soft": 0}], "[0].hard: is missing"),
     ("process.scheduler", {}, ".policy: is missing"),
     ("process.ioPriority", {"priority": 1}, ".class: is missing"),
+    ("process.ioPriority", {"class": "IOPRIO_CLASS_BE", "priority": 8}, "expected 0 to 7"),
     ("root", None, "is missing"),
     ("root", {"readonly": True}, ".path: is missing"),
     ("root.readonly", "no", "expected true or false"),
