@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 from functools import partial
-from typing import Any
 
 from composer.api.client import Supervisor, failure
 from composer.api.select import container
 from composer.cli import common, terminal
 from composer.cli.context import Context
-from composer.cli.exec import FORWARDED, forward
+from composer.cli.exec import proxy
 from composer.cli.grammar import Flag, Verb
 from composer.cli.joined import RawLog, join
 from composer.errors import ComposerError
@@ -57,11 +56,6 @@ def run(
         finally:
             for which, handler in before.items():
                 signal.signal(which, handler)
-
-
-def proxy(pid: int) -> dict[signal.Signals, Any]:
-    """Pass signals on to a process from now on; the handlers that were there before."""
-    return {which: signal.signal(which, lambda which, _: forward(pid, which)) for which in FORWARDED}
 
 
 def on_terminal(supervisor: Supervisor, number: int, log: RawLog) -> int:

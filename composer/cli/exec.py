@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from composer.api.client import Supervisor, failure
+from composer.api.process import open_process, send
 from composer.api.select import RUNNING, container
 from composer.cli import common, terminal
 from composer.cli.context import Context
@@ -87,8 +88,7 @@ def plainly(supervisor: Supervisor, number: int) -> int:
         raise failure(started["error"])
     if "ok" in started:
         return int(started["ok"]["exit"])
-    pid = started["event"]["pid"]
-    before = {which: signal.signal(which, lambda which, _: forward(pid, which)) for which in FORWARDED}
+    before = proxy(started["event"]["pid"])
     try:
         return int(supervisor.result(number)["exit"])
     finally:
@@ -96,11 +96,10 @@ def plainly(supervisor: Supervisor, number: int) -> int:
             signal.signal(which, handler)
 
 
-def forward(pid: int, which: int) -> None:
-    try:
-        os.kill(pid, which)
-    except ProcessLookupError:
-        return
+def proxy(pid: int) -> dict[signal.Signals, Any]:
+    """Pass signals on to a process from now on; the handlers that were there before."""
+    pidfd = open_process(pid)
+    return {which: signal.signal(which, lambda which, _: send(pidfd, which)) for which in FORWARDED}
 
 
 def on_terminal(supervisor: Supervisor, number: int, keys: str = "") -> int:

@@ -213,17 +213,24 @@ def leases(paths: Paths, requests: Sequence[LeaseRequest]) -> list[Lease]:
     with locked(paths.host_lock):
         book = _read_leases(paths)
         order = sorted(requests, key=lambda r: not (r.attachment.ipv4_address or r.attachment.ipv6_address))
-        granted = {id(request): _grant(book, request) for request in order}
+        holders = {name: _holders(book, name) for name in {request.record.name for request in order}}
+        granted = {id(request): _grant(book, request, holders[request.record.name]) for request in order}
         if any(changed for _, changed in granted.values()):
             _write_leases(paths, book)
     return [granted[id(request)][0] for request in requests]
 
 
-def _grant(book: dict[str, Any], request: LeaseRequest) -> tuple[Lease, bool]:
+def _holders(book: dict[str, Any], network: str) -> dict[str, str]:
+    """By address, the slot that has it."""
+    slots = book.get(network, {"slots": {}})["slots"]
+    return {address.partition("/")[0]: slot for slot, (held, _) in slots.items() for address in held}
+
+
+def _grant(book: dict[str, Any], request: LeaseRequest, holders: dict[str, str]) -> tuple[Lease, bool]:
+    """`holders` of the network follow."""
     record, slot, wish = request.record, request.slot, request.attachment
     page = book.setdefault(record.name, {"next": {}, "slots": {}})
     old_addresses, old_mac = page["slots"].get(slot, ((), ""))
-    holders = {a.partition("/")[0]: s for s, (held, _) in page["slots"].items() for a in held}
     addresses: list[str] = []
     for version, wanted in ((4, wish.ipv4_address), (6, wish.ipv6_address)):
         own = [pool for pool in record.pools if pool.version == version]
@@ -239,6 +246,9 @@ def _grant(book: dict[str, Any], request: LeaseRequest) -> tuple[Lease, bool]:
     mac = wish.mac_address or mac_of(first, hashlib.sha256(f"{record.id}/{slot}".encode()).digest())
     changed = list(old_addresses) != addresses or old_mac != mac
     page["slots"][slot] = [addresses, mac]
+    for address in old_addresses:
+        holders.pop(address.partition("/")[0], None)
+    holders |= {address.partition("/")[0]: slot for address in addresses}
     return Lease(record.name, slot, tuple(addresses), mac), changed
 
 

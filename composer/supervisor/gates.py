@@ -37,7 +37,12 @@ START_LIMIT = 60.0
 FIRST_LOOK, LONGEST_PAUSE = 0.002, 0.1
 """Seconds between two looks whether it listens by now."""
 FIRST_ANSWER = 0.03
-"""Seconds before the rules are written, which takes the kernel ten milliseconds: answers go first."""
+"""Seconds before the rules are written, which holds this process up for ten milliseconds: answers go first.
+
+A time and no event, as there may never be an answer: who connects may only want to talk, or to be
+connected. Nobody waits for the rules meanwhile; an answer that is later than this is held up once, by those ten
+milliseconds.
+"""
 
 
 class Gates:

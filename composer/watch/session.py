@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 from composer.api.client import Supervisor
 from composer.api.context import Context
+from composer.api.process import execute
 from composer.api.project import stamp
 from composer.errors import ComposerError
 from composer.record import ContainerRow, read_record
@@ -32,6 +33,8 @@ LONGEST: Final = 0.05
 """and how long they wait at most when there is no quiet."""
 CALM: Final = 0.1
 """Seconds without a change before anything is restarted, rebuilt or run."""
+PRINTED: Final = 256 << 10
+"""Bytes of a command's output that are shown: the first half, and the last."""
 SHOWN: Final = 3
 """Names of files in a message; the rest is counted."""
 
@@ -204,7 +207,6 @@ class Session:
         if hook is None:
             return
         process = {
-            "args": list(hook.command),
             "user": hook.user,
             "privileged": hook.privileged,
             "cwd": hook.working_dir,
@@ -212,26 +214,25 @@ class Session:
         }
         for row in self.rows():
             if row["service"] == then.service and row["state"] == "running":
-                self.exec_in(row, process)
+                self.exec_in(row, hook.command, process)
 
-    def exec_in(self, row: ContainerRow, process: Mapping[str, Any]) -> None:
+    def exec_in(self, row: ContainerRow, command: Sequence[str], process: Mapping[str, Any]) -> None:
         """Run a command; what it prints is told when it has ended."""
         name = row["name"].removeprefix(f"{self.context.stack_name}-")
         supervisor = Supervisor.connect(self.context.stack_paths)
         if supervisor is None:
             return
-        with supervisor, open(os.memfd_create("output"), "w+b") as output, open(os.devnull, "rb") as nothing:
-            fds = {"stdin": nothing.fileno(), "stdout": output.fileno(), "stderr": output.fileno()}
-            begun = time.monotonic()
-            try:
-                code = supervisor.call("exec", fds, container=row["name"], process=process)["exit"]
-                said = f"ended with {code}" if code else f"done ({time.monotonic() - begun:.1f} s)"
-            except ComposerError as error:
-                code, said = 1, error.message
-            output.seek(0)
-            for line in output.read().decode(errors="replace").splitlines():
-                self.acts.tell(name, f"  {line}")
-            self.acts.tell(name, f"{shlex.join(process['args'])}: {said}", wrong=bool(code))
+        begun = time.monotonic()
+        try:
+            with supervisor:
+                done = execute(supervisor, row["name"], command, process, most=PRINTED, merged=True)
+        except ComposerError as error:
+            self.acts.tell(name, f"{shlex.join(command)}: {error.message}", wrong=True)
+            return
+        for line in done.stdout.splitlines():
+            self.acts.tell(name, f"  {line}")
+        said = f"done ({time.monotonic() - begun:.1f} s)" if done.ok else f"ended with {done.exit_code}"
+        self.acts.tell(name, f"{shlex.join(command)}: {said}", wrong=not done.ok)
 
 
 REBUILD: Final = {"goal": "up", "build": True, "force_recreate": True, "no_deps": True}

@@ -153,6 +153,29 @@ def test_what_a_crash_left_is_taken_back(paths: Paths) -> None:
     assert [lease.slot for lease in registry.held(paths, record.name)] == ["demo/b", "demo2/a"]
 
 
+def test_many_at_once_are_counted_once(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has which address is worked out once for a network, and follows what is given."""
+    record = registry.create(paths, "s", Network("n", "n"), [])
+    registry.leases(paths, [LeaseRequest(record, f"s/old-{number}") for number in range(3)])
+    counted: list[str] = []
+    holders = registry._holders
+
+    def counting(book: dict[str, Any], name: str) -> dict[str, str]:
+        counted.append(name)
+        return holders(book, name)
+
+    monkeypatch.setattr(registry, "_holders", counting)
+    fixed = Attachment(ipv4_address=registry.held(paths, "n")[0].addresses[0].partition("/")[0])
+    with pytest.raises(ConflictError):
+        registry.leases(paths, [LeaseRequest(record, "s/new", fixed)])
+    wanted = [LeaseRequest(record, f"s/new-{number}") for number in range(50)]
+    given = {address for lease in registry.leases(paths, wanted) for address in lease.addresses}
+    assert counted == ["n", "n"]
+    assert len(given) == 50 and not given & {
+        a for held in registry.held(paths, "n")[:3] for a in held.addresses
+    }
+
+
 def test_removing_a_network_frees_its_leases(paths: Paths) -> None:
     record = make(paths)
     addresses(paths, record, "demo/a")

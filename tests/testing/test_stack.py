@@ -16,6 +16,7 @@ import pytest
 
 from composer import AsyncStack, ExecError, Stack
 from composer.api.aio import AsyncService
+from composer.api.process import execute
 from composer.api.service import Service
 from composer.api.stale import sweep
 from composer.errors import ComposerError, FailedError, LateError, NotFoundError, StackFileError, UsageError
@@ -116,6 +117,7 @@ def test_logs_are_waited_for(here: Host) -> None:
         stack.down(timeout=0)
 
 
+WAYS = execute.__kwdefaults__ or {}
 OF_THEIR_OWN = {"call", "freeze", "log_of", "refresh", "rows", "signal", "supervisor"}
 """What only rooms above use."""
 
@@ -130,6 +132,19 @@ def test_what_waits_takes_the_same_arguments(blocking: type, waiting: type) -> N
     for name in methods - OF_THEIR_OWN - {"events"}:
         assert inspect.signature(getattr(also, name)) == inspect.signature(getattr(there, name)), name
         assert getattr(waiting, name).__doc__ == getattr(blocking, name).__doc__
+
+
+def test_what_a_command_writes_is_kept_up_to_a_bound(here: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first and the last of it; one that never ceases is still ended in time."""
+    monkeypatch.setattr("composer.api.process.execute.__kwdefaults__", {**WAYS, "most": 1000})
+    with Stack(yaml=SLEEP) as stack:
+        done = stack["one"].exec("seq", "100000")
+        assert done.stdout.startswith("1\n2\n") and done.stdout.endswith("99999\n100000\n")
+        assert f"[{done.left_out} bytes were left out]" in done.stdout
+        assert len(done.stdout_bytes) < 1100 and done.left_out == 588895 - 1000
+        assert stack["one"].exec("seq", "3").left_out == 0
+        with pytest.raises(LateError):
+            stack["one"].exec("cat", "/dev/zero", timeout=0.5)
 
 
 def test_containers_are_stopped_killed_frozen_and_started(here: Host) -> None:
