@@ -14,6 +14,8 @@ from composer.api.context import Context
 from composer.disk import locked
 from composer.errors import ComposerError, FailedError, PeerLostError
 
+UNSAID = ("dependency failed", "didn't complete", "is unhealthy", "exited (")
+"""Failures whose cause is in what a container did."""
 TRIES = 3
 """A supervisor that was killed, or about to leave, has a successor, and a wish told again goes on there."""
 
@@ -89,7 +91,10 @@ def check(answer: Mapping[str, Any]) -> None:
     """Raises FailedError when the wish could not be fulfilled."""
     failures = [(name, reason) for name, reason in answer.get("failures") or ()]
     if failures:
-        raise FailedError(failures)
+        error = FailedError(failures)
+        if any(word in reason for _, reason in failures for word in UNSAID):
+            error.hint = "`composer why` shows what it came from, and what that printed last"
+        raise error
 
 
 def leave(context: Context) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EINVAL, ENOTDIR
+
 from composer.errors import ComposerError, RuntimeStepError
 from composer.supervisor.world import Live
 
@@ -21,5 +23,10 @@ def explained(error: RuntimeStepError, live: Live, argv: list[str] | None = None
         what = (argv or live.command or [""])[0]
         text = "executable file not found in the container" if error.errno == 2 else error.message
         return ComposerError(f"container {live.name} cannot run {what}: {text}")
+    bound = next((m for m in live.mounts if (m["type"], m["target"]) == ("bind", error.path)), None)
+    if error.step == "mounts" and bound and error.errno in (EINVAL, ENOTDIR):
+        text = f"container {live.name}: {bound['source']} cannot be mounted at {error.path}"
+        hint = "a source that is not there is made, as an empty folder: look whether its path is right"
+        return ComposerError(f"{text}: one is a folder, the other a file", hint=hint)
     where = f" ({error.path})" if error.path else ""
     return ComposerError(f"container {live.name}: {error.step}{where}: {error.message}")

@@ -287,3 +287,16 @@ def test_what_no_container_can_have_is_refused_before_anything_begins(
     assert f"error: service a: {told}" in done.stderr
     assert stack.ps() == {}
     assert stack("down").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [("./missing.conf", "/etc/passwd"), ("./compose.yaml", "/tmp")]
+)
+def test_a_folder_and_a_file_cannot_be_one(host: Host, source: str, target: str) -> None:
+    stack = host.stack(f"services: {{a: {{image: host, command: ['true'], volumes: ['{source}:{target}']}}}}")
+    done = stack("up", "-d")
+    path = stack.folder / source
+    text = (
+        f"{path} cannot be mounted at {target}: one is a folder, the other a file (a source that is not there"
+    )
+    assert (done.returncode, f"error: container {stack.name}-a-1: {text}" in done.stderr) == (1, True)

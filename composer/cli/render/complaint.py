@@ -32,7 +32,7 @@ def show_error(error: ComposerError) -> None:
     if isinstance(error, StackFileError):
         text = complaints(error.complaints, paint, source_line)
     else:
-        text = f"{paint(RED, 'error:')} {plain(error.message)}"
+        text = f"{paint(RED, 'error:')} {plain(error.message)}".replace("\n", "\n       ")
         if error.hint:
             text += f"\n{remedy(error.hint, paint)}"
         for note in getattr(error, "__notes__", ()):
