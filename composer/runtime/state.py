@@ -20,6 +20,7 @@ from composer.runtime.errors import StepError
 
 Status = Literal["creating", "created", "running", "paused", "stopped"]
 _ID = re.compile(r"[A-Za-z0-9_+.-]{1,1023}")
+_REMEDY = "delete --force removes it"
 # Which verbs make sense when, https://github.com/opencontainers/runtime-spec/blob/v1.2.0/runtime.md#lifecycle
 _ALLOWED: dict[str, tuple[Status, ...]] = {
     "start": ("created",),
@@ -89,11 +90,11 @@ class Container(NamedTuple):
         write(f"{self.directory}/state.json", json.dumps(record))
 
     def kill(self) -> None:
-        """End its process and everything in its group, and wait for that."""
+        """End everything in its group, and its process wherever it is, and wait for that."""
+        self.group.kill()
         with contextlib.suppress(ProcessLookupError):
             pidfd = self.open()
             try:
-                self.group.kill()
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 _await(pidfd)
             finally:
@@ -104,9 +105,7 @@ class Container(NamedTuple):
         group = self.group
         if group.exists():
             group.remove()
-        for name in os.listdir(self.directory):
-            os.unlink(f"{self.directory}/{name}")
-        os.rmdir(self.directory)
+        _remove(self.directory)
 
 
 class Store:
@@ -132,14 +131,28 @@ class Store:
         return directory
 
     def load(self, name: str) -> Container:
-        """Raises StepError when there is none."""
+        """Raises StepError when there is none, or none that can be read."""
         directory = self.place(name)
         try:
             record = json.loads(read(f"{directory}/state.json"))
             spec = json.loads(read(f"{directory}/config.json"))
+            return Container(directory=directory, spec=spec, **record)
         except FileNotFoundError:
+            if os.path.exists(directory):
+                raise StepError("id", text=f"container {name} was never finished: {_REMEDY}") from None
             raise StepError("id", text=f"container {name} does not exist") from None
-        return Container(directory=directory, spec=spec, **record)
+        except (ValueError, TypeError):
+            raise StepError("id", text=f"the record of container {name} is damaged: {_REMEDY}") from None
+
+    def discard(self, name: str) -> None:
+        """Remove what is left of a container that cannot be loaded; there may be nothing."""
+        directory = self.place(name)
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # then no group was made
+            group = cgroup.open(json.loads(read(f"{directory}/config.json"))["linux"]["cgroupsPath"])
+            group.kill()
+            group.remove()
+        with contextlib.suppress(FileNotFoundError):
+            _remove(directory)
 
     def __iter__(self) -> Iterator[Container]:
         for name in sorted(os.listdir(self.root)) if os.path.isdir(self.root) else ():
@@ -167,6 +180,12 @@ def write(path: str, text: str) -> None:
     with open(temporary, "w") as file:
         file.write(text)
     os.rename(temporary, path)
+
+
+def _remove(directory: str) -> None:
+    for name in os.listdir(directory):
+        os.unlink(f"{directory}/{name}")
+    os.rmdir(directory)
 
 
 def _await(pidfd: int) -> None:

@@ -58,9 +58,10 @@ def delete(args: Namespace) -> int:
         try:
             container = args.store.load(name)
         except StepError:
-            if args.force and not os.path.exists(args.store.place(name)):
-                continue
-            raise
+            if not args.force:
+                raise
+            args.store.discard(name)
+            continue
         remove(container, args.journal, force=args.force)
     return 0
 

@@ -126,6 +126,29 @@ def test_verbs_are_refused_in_the_wrong_state(engine: Engine, verb: str) -> None
         assert "is paused" in engine.call(*words).stderr
 
 
+def test_what_a_killed_create_left_can_be_removed(engine: Engine) -> None:
+    """Whatever was written by then: nothing, half a record, or no process yet although there is one."""
+    engine.configure("sleep", "100")
+    engine.create()
+    record = engine.state / engine.id / "state.json"
+    pid = json.loads(record.read_text())["pid"]
+    known = json.loads(record.read_text()) | {"pid": 0, "born": 0}
+    for text, words in (
+        (json.dumps(known), ""),
+        (json.dumps(known)[:20], "is damaged"),
+        (None, "never finished"),
+    ):
+        record.unlink() if text is None else record.write_text(text)
+        assert words in engine.call("state", engine.id).stderr
+    (engine.state / "empty").mkdir()
+    assert engine.ok("list", "-q") == ""
+    pidfd = os.pidfd_open(pid)
+    engine.ok("delete", "--force", engine.id, "empty", "absent")
+    assert select.select([pidfd], [], [], DEADLINE)[0]
+    os.close(pidfd)
+    assert not list(engine.state.iterdir())
+
+
 def test_an_id_is_taken_once(engine: Engine) -> None:
     engine.configure("sleep", "100")
     engine.create()
