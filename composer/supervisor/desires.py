@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,3 +63,16 @@ def content_digest(source: FileSource) -> str:
 def network_digests(stack: Stack) -> dict[str, str]:
     """A change of one means that a network has to be made anew."""
     return {key: hashlib.sha256(dump(network)).hexdigest() for key, network in stack.networks.items()}
+
+
+def stack_of(fds: Mapping[str, int]) -> bytes:
+    """The stack that came along, as JSON."""
+    with os.fdopen(os.dup(fds["stack"]), "rb") as file:
+        return file.read()
+
+
+def files_of(origin: Mapping[str, Any]) -> tuple[str, ...]:
+    """The folder and the files that a stack is of, however they are written."""
+    folder = origin.get("working_dir") or ""
+    files = (file if file == "-" else os.path.join(folder, file) for file in origin.get("files") or ())
+    return tuple(file if file == "-" else os.path.realpath(file) for file in (folder, *files))

@@ -40,7 +40,7 @@ FIRST_ANSWER = 0.03
 """Seconds before the rules are written, which holds this process up for ten milliseconds: answers go first.
 
 A time and no event, as there may never be an answer: who connects may only want to talk, or to be
-connected. Nobody waits for the rules meanwhile; an answer that is later than this is held up once, by those ten
+connected. Nobody waits for the rules meanwhile; an answer that is later than this is held up once, by ten
 milliseconds.
 """
 
