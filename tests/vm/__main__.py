@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument(
         "--kvm", action="store_true", help="use /dev/kvm; not every one can boot these kernels"
     )
-    parser.add_argument("--timeout", type=float, default=2700, help="seconds for each kernel")
+    parser.add_argument("--timeout", type=float, default=5400, help="seconds for each kernel")
     parser.add_argument("--shell", help="run this command instead of tests; its output is in the log")
     options, arguments = parser.parse_known_args()
     command = options.shell or shlex.join([*PYTEST, *(arguments or selection())])
