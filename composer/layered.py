@@ -13,8 +13,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from composer.syscalls import copy_content
-
 MAX_LINKS = 40  # as the kernel has it, path_resolution(7)
 _KEPT = ("user.", "system.posix_acl_", "security.capability")
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
@@ -162,6 +160,8 @@ def _copy_into(
 def _copy_one(node: Node, name: str, target: int) -> None:
     mode, place = node.status.st_mode, node.places[0]
     if stat.S_ISREG(mode):
+        from composer.syscalls import copy_content  # lazily: whoever only reads needs no ctypes
+
         source = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(name, flags, 0o600, dir_fd=target)

@@ -258,7 +258,7 @@ def _repo_tags(layout: Layout, files: dict[str, Descriptor]) -> dict[str, list[R
     for image in _images(layout, files):
         config = files.get(posixpath.normpath(str(image.get("Config"))))
         if config is not None:
-            tags[config["digest"]] = [parse(str(tag)) for tag in image.get("RepoTags") or ()]
+            tags[config["digest"]] = [parse(tag) for tag in image.get("RepoTags") or ()]
     return tags
 
 
@@ -266,9 +266,16 @@ def _images(layout: Layout, files: dict[str, Descriptor]) -> list[dict[str, Any]
     images = formats.parse_json(
         b'{"images":' + _read(layout, files, "manifest.json") + b"}", "manifest.json"
     )["images"]
-    if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
+    if not isinstance(images, list) or not all(map(_is_image, images)):
         raise ImageError("the archive's manifest.json is not a list of images")
     return images
+
+
+def _is_image(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    lists = (value.get("Layers") or [], value.get("RepoTags") or [])
+    return all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in lists)
 
 
 def _from_docker(layout: Layout, files: dict[str, Descriptor]) -> list[tuple[Descriptor, list[Reference]]]:
@@ -278,12 +285,12 @@ def _from_docker(layout: Layout, files: dict[str, Descriptor]) -> list[tuple[Des
         formats.parse_config(data)
         layers: list[Descriptor] = []
         for name in image.get("Layers") or ():
-            if not isinstance(name, str) or posixpath.normpath(name) not in files:
+            if posixpath.normpath(name) not in files:
                 raise ImageError(f"the archive names {name!r:.200}, which is not in it")
             layer = files[posixpath.normpath(name)]
             layers.append({**layer, "mediaType": layer_type(layout, layer["digest"])})
         descriptor = write_manifest(layout, layout.write(data, formats.OCI_CONFIG), layers)
-        found.append((descriptor, [parse(str(tag)) for tag in image.get("RepoTags") or ()]))
+        found.append((descriptor, [parse(tag) for tag in image.get("RepoTags") or ()]))
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from composer.errors import ImageError
@@ -180,29 +181,51 @@ def parse_config(data: bytes) -> ImageConfig:
             raise ImageError(f"the image configuration has a diff id that is no digest: {diff_id!r:.100}")
     if process is None:
         value["config"] = process = {}
-    if not isinstance(process, dict) or not isinstance(value.get("history"), list | None):
-        raise ImageError("the image configuration has a `config` or `history` of the wrong type")
-    for key, kind in _SHAPES.items():
-        if not _fits(process.get(key), kind):
-            raise ImageError(f"the image configuration's {key} is not a {kind}")
-    value.setdefault("architecture", "")
-    value.setdefault("os", "")
+    if not isinstance(process, dict):
+        raise ImageError("the image configuration's config is not a mapping")
+    _check(value, _WHOLE)
+    _check(process, _PROCESS)
+    _check(process.get("Healthcheck") or {}, _HEALTH, "Healthcheck.")
+    for step in value.get("history") or ():
+        _check(step, _STEP, "history.")
+    for key in ("architecture", "os"):
+        value[key] = value.get(key) or ""
     return value  # type: ignore[return-value]
 
 
-_SHAPES = {
-    "User": "string", "WorkingDir": "string", "StopSignal": "string", "Env": "list", "Entrypoint": "list",
-    "Cmd": "list", "Shell": "list", "OnBuild": "list", "Labels": "mapping", "ExposedPorts": "mapping",
-    "Volumes": "mapping", "Healthcheck": "mapping",
-}  # fmt: skip
+_WHOLE = {
+    **dict.fromkeys(("architecture", "os", "variant", "created", "author", "comment"), "string"),
+    "history": "list of mappings",
+}
+_PROCESS = {
+    **dict.fromkeys(("User", "WorkingDir", "StopSignal"), "string without zeros"),
+    **dict.fromkeys(("Env", "Entrypoint", "Cmd", "Shell", "OnBuild"), "list of strings"),
+    **dict.fromkeys(("ExposedPorts", "Volumes", "Healthcheck"), "mapping"),
+    "Labels": "mapping to strings",
+}
+_HEALTH = {
+    "Test": "list of strings",
+    **dict.fromkeys(("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"), "number"),
+}
+_STEP = dict.fromkeys(("created", "created_by", "author", "comment"), "string")
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "string": lambda value: isinstance(value, str),
+    "string without zeros": lambda value: isinstance(value, str) and "\0" not in value,
+    "number": lambda value: isinstance(value, int) and abs(value) < 1 << 63,
+    "mapping": lambda value: isinstance(value, dict),
+    "mapping to strings": lambda value: isinstance(value, dict) and all(map(_FITS["string"], value.values())),
+    "list of strings": lambda value: (
+        isinstance(value, list) and all(map(_FITS["string without zeros"], value))
+    ),
+    "list of mappings": lambda value: isinstance(value, list) and all(map(_FITS["mapping"], value)),
+}
 
 
-def _fits(value: object, kind: str) -> bool:
-    if value is None:
-        return True
-    if kind == "list":
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return isinstance(value, str if kind == "string" else dict)
+def _check(value: Mapping[str, Any], shapes: Mapping[str, str], where: str = "") -> None:
+    """What is null is as good as absent."""
+    for key, kind in shapes.items():
+        if value.get(key) is not None and not _FITS[kind](value[key]):
+            raise ImageError(f"the image configuration's {where}{key} is not a {kind}")
 
 
 def parse_descriptor(value: Any, what: str) -> Descriptor:

@@ -91,8 +91,17 @@ class Registry:
         """A blob's bytes, and from where: `offset`, or 0 when the server knows no ranges."""
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         with self._ask("GET", f"/blobs/{digest}", headers=headers, tries=1) as response:
-            start = offset if response.status_code == 206 else 0
+            start = self._start(response) if response.status_code == 206 else 0
+            if start not in (offset, 0):
+                raise RegistryError(f"{self.endpoint.host} sends another part of a blob than was asked for")
             yield start, response.iter_raw()  # as it comes: what a larger piece had gathered would be lost
+
+    def _start(self, response: httpx2.Response) -> int:
+        """Where a part begins, of which there may be no word (RFC 9110, 14.4)."""
+        told = re.match(r"bytes (\d{1,18})-", response.headers.get("Content-Range", ""), re.ASCII)
+        if told is None:
+            raise RegistryError(f"{self.endpoint.host} does not say which part of a blob it sends")
+        return int(told[1])
 
     def has(self, digest: str) -> bool:
         try:
@@ -163,13 +172,17 @@ class Registry:
     def _upload_state(self, place: str) -> tuple[str, int]:
         with self._ask("GET", place, actions="pull,push") as response:
             _, _, last = response.headers.get("Range", "").partition("-")
-            return self._location(response), int(last) + 1 if last.isdigit() and last != "0" else 0
+            known = last != "0" and re.fullmatch(r"[0-9]{1,18}", last)
+            return self._location(response), int(last) + 1 if known else 0
 
     def _location(self, response: httpx2.Response) -> str:
         location = response.headers.get("Location")
         if not location:
             raise RegistryError(f"{self.endpoint.host} does not say where to upload to")
-        return str(response.url.join(location))
+        try:
+            return str(response.url.join(location))
+        except httpx2.InvalidURL as error:
+            raise RegistryError(f"{self.endpoint.host} wants uploads at {location!r:.100}") from error
 
     # How it is asked
 
@@ -217,7 +230,7 @@ class Registry:
                     raise failure from error
                 self.pause(attempt)
                 continue
-            except httpx2.HTTPError as error:
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 raise RegistryError(f"{self.endpoint.host} cannot be asked: {error}") from error
             if response.status_code < 300:
                 return response
@@ -228,13 +241,9 @@ class Registry:
                     attempt -= 1
                     continue
             failure = self._refusal(response, _limited(response))
-            wait = failure.retry_after or 0
-            passing = response.status_code in PASSING or (
-                response.status_code == 429 and wait <= LONGEST_WAIT
-            )
-            if attempt >= tries or not passing:
+            if attempt >= tries or not passes(failure):
                 raise failure
-            self.pause(attempt, wait)
+            self.pause(attempt, failure.retry_after or 0)
 
     def _send(self, method: str, url: str, more: dict[str, Any], scope: str) -> httpx2.Response:
         headers = dict(more.get("headers") or {})
@@ -282,7 +291,10 @@ class Registry:
 
     def _token(self, fields: dict[str, str], scope: str) -> str:
         """Ask the token server (distribution: spec/auth/token.md and oauth.md)."""
-        realm = urlsplit(fields.get("realm", ""))
+        try:
+            realm = urlsplit(fields.get("realm", ""))
+        except ValueError as error:
+            raise RegistryError(f"{self.endpoint.host} has tokens at {fields['realm']!r:.100}") from error
         own = urlsplit(self._base)
         if realm.scheme != "https" and (realm.hostname, own.scheme) != (own.hostname, "http"):
             raise RegistryError(
@@ -291,28 +303,32 @@ class Registry:
         query: dict[str, str | list[str]] = {"scope": scope.split()}
         if "service" in fields:
             query["service"] = fields["service"]
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                answer = self._token_answer(realm.geturl(), query, scope)
+                text = _limited(answer)
+            except httpx2.TransportError as error:
+                raise self._explained(error, realm.netloc) from error
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                raise RegistryError(f"{realm.netloc} cannot be asked for a token: {error}") from error
+            if answer.status_code == 200:
+                return _token_in(text, realm.netloc)
+            failure = self._refusal(answer, text)
+            if attempt >= TRIES or not passes(failure):
+                raise failure
+            self.pause(attempt, failure.retry_after or 0)
+
+    def _token_answer(self, realm: str, query: dict[str, str | list[str]], scope: str) -> httpx2.Response:
         who = self._credentials
-        try:
-            if who and who.identity_token:
-                form = {**query, "scope": scope, "grant_type": "refresh_token"}
-                form |= {"client_id": "composer", "refresh_token": who.identity_token}
-                request = self._client.build_request("POST", realm.geturl(), data=form)
-                pair = None
-            else:
-                request = self._client.build_request("GET", realm.geturl(), params=query)
-                pair = (who.username, who.password) if who else None
-            answer = self._client.send(request, auth=pair, stream=True)
-            text = _limited(answer)
-        except httpx2.TransportError as error:
-            raise self._explained(error, realm.netloc) from error
-        if answer.status_code != 200:
-            raise self._refusal(answer, text)
-        try:
-            value = json.loads(text)
-            token = value.get("token") or value["access_token"]
-        except (ValueError, KeyError, AttributeError) as error:
-            raise RegistryError(f"{realm.netloc} gave no token") from error
-        return str(token)
+        if who and who.identity_token:
+            form = {**query, "scope": scope, "grant_type": "refresh_token"}
+            form |= {"client_id": "composer", "refresh_token": who.identity_token}
+            request = self._client.build_request("POST", realm, data=form)
+            return self._client.send(request, stream=True)
+        request = self._client.build_request("GET", realm, params=query)
+        return self._client.send(request, auth=(who.username, who.password) if who else None, stream=True)
 
     # What went wrong, in words
 
@@ -354,6 +370,23 @@ class Registry:
         if "Name or service not known" in text or "name resolution" in text or "No address" in text:
             return RegistryError(f"the name of the registry {host} cannot be resolved: {text}")
         return RegistryError(f"the connection to {host} failed: {text or type(error).__name__}")
+
+
+def passes(failure: RegistryError) -> bool:
+    """Whether it is worth asking again, after as long as the registry wants."""
+    limited = failure.status == 429 and (failure.retry_after or 0) <= LONGEST_WAIT
+    return failure.status in PASSING or limited
+
+
+def _token_in(text: bytes, host: str) -> str:
+    try:
+        value = json.loads(text)
+        token = value.get("token") or value["access_token"]
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise RegistryError(f"{host} gave no token") from error
+    if not isinstance(token, str) or not (token.isascii() and token.isprintable()):
+        raise RegistryError(f"{host} gave a token that cannot be sent")
+    return token
 
 
 def _client(endpoint: Endpoint, settings: Registries) -> httpx2.Client:
@@ -409,14 +442,14 @@ def _seconds(text: str | None) -> float | None:
     """Retry-After in seconds, also when it is a date (RFC 9110, 10.2.3)."""
     if not text:
         return None
-    if text.isdigit():
+    if re.fullmatch("[0-9]{1,9}", text):
         return float(text)
     from datetime import UTC, datetime
     from email.utils import parsedate_to_datetime
 
     try:
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

@@ -17,6 +17,7 @@ MAX_EXTENSION = 1024 * 1024  # bytes of one pax header or GNU long name
 MAX_PATH = 4095  # bytes; PATH_MAX without its final zero
 MAX_SPARSE = 65536  # pieces of one sparse file
 MAX_SIZE = 1 << 44  # bytes of one file: what ext4 can hold
+_NO_CLOCK = 10**11  # seconds from the epoch: times beyond are the epoch
 
 REGULAR, HARD_LINK, SYMBOLIC_LINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0123456"
 _KINDS = {0: REGULAR, ord("7"): REGULAR, ord("S"): REGULAR, **{kind: kind for kind in b"0123456"}}
@@ -161,7 +162,8 @@ def _member(block: bytes, size: int, pax: dict[bytes, bytes], name: bytes, link:
     if kind is None:
         raise ImageError(f"the archive has an entry of the unknown type {chr(block[156])!r}: {name!r:.200}")
     uid, gid = number(block[108:116]), number(block[116:124])
-    mtime = number(block[136:148]) * 1_000_000_000
+    seconds = number(block[136:148])
+    mtime = seconds * 1_000_000_000 if abs(seconds) < _NO_CLOCK else 0
     link = link or block[157:257].split(b"\0", 1)[0]
     xattrs: dict[bytes, bytes] = {}
     if pax:
@@ -239,7 +241,11 @@ def _time(value: bytes) -> int:
     whole, _, fraction = value.partition(b".")
     sign = -1 if whole.startswith(b"-") else 1
     whole = whole.lstrip(b"-")
-    if len(whole) > 11 or not (whole or b"0").isdigit() or not (fraction or b"0").isdigit():
+    if (
+        len(whole) > len(str(_NO_CLOCK)) - 1
+        or not (whole or b"0").isdigit()
+        or not (fraction or b"0").isdigit()
+    ):
         return 0
     return sign * (int(whole or b"0") * 1_000_000_000 + int((fraction + b"0" * 9)[:9]))
 

@@ -23,7 +23,7 @@ from composer.images.image import Image, Progress
 from composer.images.layout import Partial, digest_of
 from composer.images.reference import Reference
 from composer.images.registries import Endpoint, Registries, read
-from composer.images.registry import TRIES, Registry, wrong_size
+from composer.images.registry import TRIES, Registry, passes, wrong_size
 from composer.images.store import check_portable
 from composer.offline import refuse
 
@@ -274,10 +274,10 @@ class _Pull:
                 break
             except RegistryError as error:
                 failures = 0 if partial.seen > before else failures + 1
-                again = error.status is None or error.status >= 500
+                again = error.status is None or passes(error)
                 if not again or failures >= TRIES or self._stop.is_set() or partial.seen > size:
                     raise
-                self._registry.pause(failures + 1)
+                self._registry.pause(failures + 1, error.retry_after or 0)
         partial.finish(size)
         grew(size)
 

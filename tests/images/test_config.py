@@ -76,11 +76,25 @@ def test_bytes_that_are_no_document(data: bytes) -> None:
         {"rootfs": {}, "config": {"Cmd": [1]}},
         {"rootfs": {}, "config": {"WorkingDir": 7}},
         {"rootfs": {}, "history": {}},
+        {"rootfs": {}, "history": ["x"]},
+        {"rootfs": {}, "history": [{"created_by": 1}]},
+        {"rootfs": {}, "os": ["linux"]},
+        {"rootfs": {}, "created": 7},
+        {"rootfs": {}, "config": {"Env": ["A=\0"]}},
+        {"rootfs": {}, "config": {"WorkingDir": "/\0"}},
+        {"rootfs": {}, "config": {"Labels": {"a": 1}}},
+        {"rootfs": {}, "config": {"Healthcheck": {"Test": "x"}}},
+        {"rootfs": {}, "config": {"Healthcheck": {"Interval": "1s"}}},
     ],
 )
 def test_configurations_that_are_none(value: object) -> None:
     with pytest.raises(ImageError):
         formats.parse_config(json.dumps(value).encode())
+
+
+def test_what_is_null_is_absent() -> None:
+    value = {"rootfs": {}, "os": None, "history": None, "config": {"Env": None, "Healthcheck": None}}
+    assert formats.parse_config(json.dumps(value).encode())["os"] == ""
 
 
 json_values = st.recursive(

@@ -98,6 +98,17 @@ def test_files_links_owners_modes_times(root: Path) -> None:
     assert (root / "d/null").stat().st_rdev == os.makedev(1, 3)
 
 
+@pytest.mark.parametrize("seconds", [10**11, 2**80, -(2**80)])
+def test_a_time_that_no_clock_shows_is_the_epoch(root: Path, seconds: int) -> None:
+    block = bytearray(entry("a"))
+    block[136:148] = seconds.to_bytes(12, signed=True)
+    block[136] |= 0x80
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block[:512])
+    put(root, bytes(block))
+    assert (root / "a").stat().st_mtime == 0
+
+
 def test_modes_do_not_follow_the_umask(root: Path) -> None:
     before = os.umask(0o077)
     try:

@@ -252,6 +252,102 @@ def test_registries_that_lie(fake: Fake, other: Store, what: str) -> None:
     assert other.summaries() == []
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_layer_that_comes_later_is_waited_for(
+    fake: Fake, other: Store, busybox: Image, status: int
+) -> None:
+    times = 2
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> Answer | None:
+        nonlocal times
+        if "/blobs/" in path and times:
+            times -= 1
+            return status, {"Retry-After": "0"}, b""
+        return None
+
+    fake.special = answer
+    assert pull(other, fake.name).id == busybox.id
+
+
+def test_a_token_that_expires_meanwhile_is_asked_for_again(fake: Fake, other: Store, busybox: Image) -> None:
+    known = bearer(fake)
+    expired: list[str] = []
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> Answer | None:
+        if "/blobs/" in path and not expired:
+            expired.append(path)
+            challenge = f'Bearer realm="http://{fake.host}/token",service="fake"'
+            return 401, {"WWW-Authenticate": challenge}, b""
+        return known(method, path, headers)
+
+    fake.special = answer
+    fake.cut = [100_000]
+    assert pull(other, fake.name).id == busybox.id
+    assert len([path for _, path, _ in fake.requests if path.startswith("/token")]) >= 2
+
+
+def test_a_token_server_that_is_busy_is_asked_again(fake: Fake, other: Store, busybox: Image) -> None:
+    known = bearer(fake)
+    busy = [503, 429]
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> Answer | None:
+        if path.startswith("/token") and busy:
+            return busy.pop(), {}, b""
+        return known(method, path, headers)
+
+    fake.special = answer
+    assert pull(other, fake.name).id == busybox.id
+
+
+NESTED = b'{"token": ' + b"[" * 100_000
+ODD = {
+    "a realm that is no address": ("/v2/", (401, {"WWW-Authenticate": 'Bearer realm="http://["'}, b"")),
+    "a realm at no port": ("/v2/", (401, {"WWW-Authenticate": 'Bearer realm="http://127.0.0.1:x"'}, b"")),
+    "a scheme nobody knows": ("/v2/", (401, {"WWW-Authenticate": "Negotiate"}, b"")),
+    "a token that cannot be sent": ("/token", (200, {}, b'{"token": "\xe2\x82\xac\\n"}')),
+    "a token without end": ("/token", (200, {}, NESTED)),
+    "a list of tokens": ("/token", (200, {}, b"[1]")),
+    "a redirect to no address": ("/manifests/", (307, {"Location": "http://["}, b"")),
+    "a redirect to a file": ("/manifests/", (307, {"Location": "file:///etc/passwd"}, b"")),
+    "a redirect in a circle": ("/manifests/", (307, {"Location": "/v2/team/app/manifests/1"}, b"")),
+    "a time that is none": ("/manifests/", (503, {"Retry-After": "\xb2"}, b"")),
+    "a time that never comes": ("/manifests/", (429, {"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, b"")),
+    "a part without a place": ("/blobs/", (206, {}, b"x")),
+    "another part": ("/blobs/", (206, {"Content-Range": "bytes 7-8/9"}, b"x")),
+    "a length that is none": ("/manifests/", (200, {"Content-Length": "-5"}, b"")),
+    "a manifest of nothing": ("/manifests/", (200, {}, b"")),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_odd_answers_are_failures_in_words(fake: Fake, other: Store, what: str) -> None:
+    where, odd = ODD[what]
+    known = bearer(fake) if where == "/token" else lambda *_: None
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> Answer | None:
+        # HEAD and GET, but for the question whether it is there at all
+        return odd if where in path and (where == "/v2/" or path != "/v2/") else known(method, path, headers)
+
+    fake.special = answer
+    with pytest.raises(ImageError) as refused:
+        pull(other, fake.name)
+    assert refused.value.message and other.summaries() == []
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:99x/", ""])
+def test_an_upload_to_nowhere(fake: Fake, store: Store, busybox: Image, place: str) -> None:
+    store.tag("example/busybox:1", fake.name)
+    fake.special = lambda method, path, _: (
+        (202, {"Location": place} if place else {}, b"")
+        if method == "POST"
+        else (404, {}, b"")
+        if "/blobs/" in path
+        else None
+    )
+    with pytest.raises(RegistryError, match="upload"):
+        anyio.run(store.push, fake.name)
+
+
 def test_processes_share_a_download(fake: Fake, tmp_path: Path, busybox: Image) -> None:
     folder = tmp_path / "shared"
     pulls = [subprocess.Popen([sys.executable, "-c", PULL, str(folder), fake.name]) for _ in range(3)]

@@ -275,6 +275,7 @@ def test_an_old_archive_of_docker(store: Store, busybox: Image, tmp_path: Path) 
 
 
 KIND = b"application/vnd.oci.image.manifest.v1+json"
+CONFIG = b'{"rootfs":{"diff_ids":[]}}'
 ABSENT = b'{"mediaType":"' + KIND + b'","size":2,"digest":"sha256:' + b"1" * 64 + b'"}'
 
 
@@ -287,13 +288,16 @@ ABSENT = b'{"mediaType":"' + KIND + b'","size":2,"digest":"sha256:' + b"1" * 64 
         {"manifest.json": b'[{"Config":"c","Layers":[]}]'},
         {
             "manifest.json": b'[{"Config":"c","Layers":["../../etc/passwd"]}]',
-            "c": b'{"rootfs":{"diff_ids":[]}}',
+            "c": CONFIG,
         },
         {
             "manifest.json": b'[{"Config":"c","Layers":[]}]',
             "c": b'{"rootfs":{"diff_ids":["sha256:' + b"0" * 64 + b'"]}}',
         },
         {"manifest.json": b"[" * 100_000},
+        {"manifest.json": b'[{"Config":"c","Layers":true}]', "c": CONFIG},
+        {"manifest.json": b'[{"Config":"c","Layers":[7]}]', "c": CONFIG},
+        {"manifest.json": b'[{"Config":"c","Layers":[],"RepoTags":{"x":1}}]', "c": CONFIG},
         {"index.json": b'{"schemaVersion":2,"manifests":[{}]}'},
         {"index.json": b'{"schemaVersion":2,"manifests":[],"layers":[]}'},
         {"index.json": b'{"schemaVersion":2,"manifests":[' + ABSENT + b"]}"},
