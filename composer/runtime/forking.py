@@ -117,6 +117,9 @@ def _made(args: Namespace, *, stays: bool) -> Iterator[tuple[Container, Pending]
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     container = Container(place, args.id, bundle, 0, 0, now, spec)
     try:
+        if container.group.pids():  # before anything says that the group is this container's
+            path = spec["linux"]["cgroupsPath"]
+            raise StepError("cgroup", path=path, text="the group is in use: it already holds processes")
         container.save()
         with _listener(container) as listener:
             preserve = inherited(args, spec["process"], "2" if initproc.wanted(spec) else "1")
@@ -126,7 +129,7 @@ def _made(args: Namespace, *, stays: bool) -> Iterator[tuple[Container, Pending]
         container = container._replace(pid=pending.pid, born=born(pending.pid))
         container.save()
     except BaseException:
-        container.forget()
+        container.abandon()
         raise
     try:
         yield container, pending

@@ -107,6 +107,12 @@ class Container(NamedTuple):
             group.remove()
         _remove(self.directory)
 
+    def abandon(self) -> None:
+        """Remove what a failed create made: its process is gone, so others in the group are somebody's."""
+        with contextlib.suppress(StepError):
+            self.group.remove()
+        _remove(self.directory)
+
 
 class Store:
     """All containers below one root directory."""

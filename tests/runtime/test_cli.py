@@ -149,6 +149,17 @@ def test_what_a_killed_create_left_can_be_removed(engine: Engine) -> None:
     assert not list(engine.state.iterdir())
 
 
+def test_a_group_in_use_stays_whose_it_is(engine: Engine) -> None:
+    spec = engine.configure("sleep", "100")
+    spec["linux"]["cgroupsPath"] = f"/{engine.id}"
+    engine.save(spec)
+    engine.create()
+    done = engine.call("run", "--bundle", str(engine.bundle), f"{engine.id}-2")
+    assert (done.returncode, "the group is in use" in done.stderr) == (1, True)
+    engine.ok("delete", "--force", f"{engine.id}-2")
+    assert engine.status() == "created"
+
+
 def test_an_id_is_taken_once(engine: Engine) -> None:
     engine.configure("sleep", "100")
     engine.create()
