@@ -40,6 +40,7 @@ from composer.supervisor.loop import Loop
 from composer.supervisor.net import Net
 from composer.supervisor.oneoffs import Oneoffs
 from composer.supervisor.owner import Owner
+from composer.supervisor.runs import Runs
 from composer.supervisor.userns import Userns
 from composer.supervisor.volumes import Volumes
 from composer.supervisor.wire import another_version
@@ -65,6 +66,7 @@ class Core:
         self.images = Images(paths, self.world)
         self.volumes = Volumes(paths, self.world)
         self.containers = Containers(self)
+        self.runs = Runs(self)
         self.inside = Inside(self)
         self.gates = Gates(self)
         self.oneoff = Oneoffs(self)
@@ -269,9 +271,9 @@ class Core:
         if desired is not None:
             self.take(load_stack(json.dumps(desired["stack"]).encode()))
         for live in list(self.world.containers.values()):
-            await self.containers.adopt(live, known.pop(live.plan.id, None))
+            await self.runs.adopt(live, known.pop(live.plan.id, None))
         for stray in known:
-            await self.containers.discard(stray)
+            await self.runs.discard(stray)
         await self.net.ports.take_up(listing["descriptors"], self.world.containers.values())
         self.gates.recover()
         if self.here.switching.exists():
@@ -286,7 +288,7 @@ class Core:
     def heard(self, message: dict[str, Any]) -> None:
         """An event of the keeper."""
         if message["event"] == "exit":
-            self.containers.ended(message)
+            self.runs.ended(message)
         elif message["event"] == "log":
             self.notice(f"log of {message['id'][:12]}: {message['text']}")
 

@@ -43,13 +43,13 @@ async def of_container(core: Core, action: act.ContainerAction) -> None:
         case act.UpdateContainer():
             await core.containers.update(action)
         case act.StartContainer():
-            await core.containers.start(action.name)
+            await core.runs.start(action.name)
         case act.AwaitConnection():
             await core.gates.await_connection(action)
         case act.FreezeContainer():
             await core.gates.freeze(action)
         case act.RestartContainer():
-            await core.containers.restart(action)
+            await core.runs.restart(action)
         case act.RunSteps():
             await core.oneoff.steps(action)
         case act.RunHooks():
@@ -59,9 +59,9 @@ async def of_container(core: Core, action: act.ContainerAction) -> None:
 
             await take_over(core, action)
         case act.StopContainer():
-            await core.containers.stop(action)
+            await core.runs.stop(action)
         case act.KillContainer():
-            await core.containers.kill(action.name)
+            await core.runs.kill(action.name)
         case act.RemoveContainer():
             await core.containers.remove(action)
         case _:

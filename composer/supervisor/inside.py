@@ -129,7 +129,7 @@ class Inside:
         try:
             await self.core.keeper.call("signal", id=live.plan.id, signo=number)
         except KeeperError:
-            await self.core.containers.lost(live)
+            await self.core.runs.lost(live)
             return
         self.core.tell("kill", live, signal=str(number))
 

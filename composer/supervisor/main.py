@@ -46,7 +46,7 @@ async def serve_keeper(core: Core) -> None:
     """Without its keeper the stack is over, and so is this process."""
     await core.keeper.run()
     for live in core.world.containers.values():
-        core.containers.sweep(live)
+        core.runs.sweep(live)
     core.tasks.cancel_scope.cancel()
 
 

@@ -40,7 +40,7 @@ class Oneoffs:
             name = f"{live.name}-pre-start-{number}"
             self.core.oneoffs[name] = step
             await self.make_oneoff(step, name, step.image or live.plan.image)
-            await self.core.containers.start(name)
+            await self.core.runs.start(name)
             while self.core.live(name).plan.alive:
                 await self.core.pulse()
             code = self.core.live(name).plan.exit_code

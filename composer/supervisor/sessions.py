@@ -72,7 +72,7 @@ class Sessions:
         live = self.core.live(request.text("container"))
         live.stdio, fds = request.fds, {}
         try:
-            await self.core.containers.start(live.name)
+            await self.core.runs.start(live.name)
             if live.tty or (live.stdin and not live.stdio):
                 fds = (await self.core.keeper.call("stream", id=live.plan.id))["fds"]
         except ComposerError as error:
@@ -126,7 +126,7 @@ class Sessions:
             raise ConflictError(f"container {live.name} is one of its service's", hint="`composer stop`")
         if live.plan.alive:
             slot, grace = live.plan.slot, None if timeout is None else int(timeout)
-            await core.containers.stop(StopContainer("asked for", slot, live.name, True, grace=grace))
+            await core.runs.stop(StopContainer("asked for", slot, live.name, True, grace=grace))
             core.loop.wake()
             await self.end_of([live])
         if request.fields.get("remove") and live.name in core.world.containers:
