@@ -278,7 +278,9 @@ class _Unpacker:
             self._clear(parent, leaf, path)
             file = os.open(leaf, _NEW, member.mode & 0o777, dir_fd=parent)
         try:
-            if member.pieces is None:
+            if member.pieces is None and (small := self._stream.whole(member.stored)) is not None:
+                _write(file, small)
+            elif member.pieces is None:
                 for view in self._stream.pieces(member.stored):
                     _write(file, view)
             else:
@@ -404,8 +406,13 @@ class _Unpacker:
                 os.close(self._parents.pop(name))
 
 
+_LEADING = (b"", b".", b"/")
+
+
 def _normal(name: bytes) -> bytes:
     """A name relative to the root of the layer. Raises ImageError for one that climbs."""
+    if name[:1] not in _LEADING and b"//" not in name and b"/." not in name:
+        return name.removesuffix(b"/")  # as nearly all are
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
     if b".." in parts:
         raise ImageError(f"a layer has a name that climbs out of its directory: {_shown(name)}")
