@@ -131,7 +131,9 @@ def _pivot(job: Job) -> None:
         job.root = rootfs.leave(job.root, propagation, job.outside)
     if (job.spec.get("root") or {}).get("readonly"):
         linux.mount_setattr(job.root.descriptor, on=linux.MOUNT_ATTR_RDONLY, path="/")
-    if "mount" in job.namespaces.new and not job.spec.get("hooks"):  # which know the namespace by now
+    unbindable = propagation.endswith("unbindable") or any(op.unbindable for op in job.operations)
+    # Hooks know the namespace by now, and a copy's mounts can be bound again.
+    if "mount" in job.namespaces.new and not job.spec.get("hooks") and not unbindable:
         # Since Linux 6.8 mountinfo(5) lists mounts by when they came into being, and the stage opened the
         # host's first. A copy of the namespace has them all anew, in the order in which they are attached.
         linux.unshare(linux.CLONE_NEWNS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -331,10 +332,14 @@ def test_joining_a_mount_namespace(box: Box) -> None:
 
 
 def test_rootfs_propagation(box: Box) -> None:
-    for propagation, mark in (("", ""), ("private", ""), ("shared", "shared:"), ("rshared", "shared:")):
+    for propagation, mark in (
+        *(("", None), ("private", None), ("shared", "shared"), ("rshared", "shared")),
+        *(("unbindable", "unbindable"), ("runbindable", "unbindable")),
+    ):
         text = box.shell("cat /proc/self/mountinfo", rootfsPropagation=propagation)
         (row,) = [line for line in text.splitlines() if line.split()[4] == "/"]
-        assert ("shared:" in row) == bool(mark)
+        found = re.search(r" (shared|unbindable)\b", row)
+        assert (found and found[1]) == mark
     with pytest.raises(StepError, match="'fun' is not known"):
         box.create(box.spec("sh", rootfsPropagation="fun"))
 
@@ -360,6 +365,13 @@ def test_what_is_mounted_in_a_container_is_not_so_on_the_host(box: Box, propagat
     finally:
         for place in (peer, root):
             subprocess.run(["umount", "--recursive", place], check=True)
+
+
+def test_an_unbindable_mount_stays_one(box: Box) -> None:
+    spec = box.spec("cat", "/proc/self/mountinfo")
+    spec["mounts"].append({"destination": "/mnt", "type": "tmpfs", "options": ["unbindable"]})
+    (row,) = [line for line in box.run(spec).output.splitlines() if line.split()[4] == "/mnt"]
+    assert " unbindable " in row
 
 
 def test_intel_rdt_is_refused_by_name(box: Box) -> None:
