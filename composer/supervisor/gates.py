@@ -51,7 +51,7 @@ class Gates:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.waking: dict[str, anyio.Event] = {}
-        core.net.wake = self.wake
+        core.net.names.wake = self.wake
 
     # Going to sleep.
 

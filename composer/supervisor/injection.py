@@ -137,7 +137,7 @@ class Injection:
         self.network.settle(self.faults.values())
         for live in self.core.world.containers.values():
             if live.pid:
-                self.core.net.resolver.trouble(live.plan.id, self.dns(live.plan.slot.service))
+                self.core.net.names.resolver.trouble(live.plan.id, self.dns(live.plan.slot.service))
 
     def follow(self) -> None:
         """`settle`, from within the loop: what cannot be done is told to the next who asks for something."""

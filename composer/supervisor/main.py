@@ -32,7 +32,7 @@ async def supervise(paths: Paths, name: str, door: socket.socket, userns: Userns
         await core.keeper.call("subscribe")
         await core.recover()
         api = Api(Ops(core).verbs())
-        tasks.start_soon(core.net.resolver.run)
+        tasks.start_soon(core.net.names.resolver.run)
         tasks.start_soon(core.net.watch, core.loop.wake)
         tasks.start_soon(core.loop.run)
         tasks.start_soon(api.serve, door)

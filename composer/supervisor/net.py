@@ -6,14 +6,8 @@ containers whenever one of them changed (`dirty`), once per pass of the loop.
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain
-from pathlib import Path
-from typing import Any
 
 import anyio
 
@@ -23,14 +17,9 @@ from composer.model.digest import from_json, to_json
 from composer.model.stack import Attachment, Network, Service, Stack
 from composer.network import endpoints, registry
 from composer.network.dns.message import decode_name
-from composer.network.dns.resolvconf import upstreams
-from composer.network.dns.server import Resolver, Sleeper
-from composer.network.dns.zone import Zone, zone
 from composer.network.endpoints import Endpoint, Place, arrange, attach
 from composer.network.lifecycle import ensure_network, raise_link, remove_networks
 from composer.network.netlink import Netlink
-from composer.network.nft import resolver
-from composer.network.nft.apply import make
 from composer.network.nft.neighbours import chains, goes_around
 from composer.network.nft.rules import PublishedPort
 from composer.network.options import without_effect
@@ -43,19 +32,13 @@ from composer.record import NetworkRow
 from composer.supervisor import names
 from composer.supervisor.facts import host_facts
 from composer.supervisor.guests import Guests
-from composer.supervisor.hostfile import follow, text_of
 from composer.supervisor.interfaces import set_sysctls
 from composer.supervisor.keeperlink import KeeperLink
+from composer.supervisor.naming import Naming
 from composer.supervisor.ports import Ports, addresses_of, is_loopback
 from composer.supervisor.rules import Rules
 from composer.supervisor.together import Together
 from composer.supervisor.world import Live, World
-
-RESOLV_CONF = Path("/etc/resolv.conf")
-
-
-def host_resolv_conf() -> str:
-    return text_of(RESOLV_CONF)
 
 
 class Net:
@@ -69,16 +52,13 @@ class Net:
         self.host = Netlink()
         self.rules = Rules(stack)
         self.ports = Ports(paths, keeper)
-        self.resolver = Resolver(upstreams(host_resolv_conf()))
+        self.names = Naming(self)
         self.guests = Guests(paths, stack)
         self.lease = Together[LeaseRequest, Lease](self._lease)
         self.removal = Together[NetworkRecord, None](self._remove)
-        self.wake: Callable[[Live], Awaitable[None]] | None = None
-        """Wakes one who sleeps, when somebody asks for its name."""
         self.dirty = False
         self.awaited = False
         """Whether other stacks are to learn our names, which they read in the record."""
-        self.naming = False
         self.looked_around = False
         self.records: dict[str, NetworkRecord] = {}
         self.digests: dict[str, str] = {}
@@ -87,8 +67,7 @@ class Net:
     async def watch(self, wake: Callable[[], None]) -> None:
         """Until cancelled: follow what the host changes under us. `wake` has the loop look again."""
         async with anyio.create_task_group() as tasks:
-            renew = partial(follow, RESOLV_CONF, lambda text: self.resolver.set_upstreams(upstreams(text)))
-            tasks.start_soon(self.if_possible, renew)
+            tasks.start_soon(self.if_possible, self.names.watch)
             tasks.start_soon(self.if_possible, partial(self.guests.watch, self.records.keys, self.touch))
             tasks.start_soon(self.rules.watch, partial(self.put_back, wake))
 
@@ -215,7 +194,7 @@ class Net:
             endpoints.reroute(inside, made)
         set_sysctls(new)
         live.networks = rows(made, places)
-        self.resolver.change(live.plan.id, **self._view(live, service))
+        self.names.change(live, service)
         self.ports.serve(live)
         self.touch()
 
@@ -282,7 +261,7 @@ class Net:
         }
         asked = {
             (by_id.get(asker, asker[:12]), decode_name(name))
-            for asker, names in self.resolver.outside.items()
+            for asker, names in self.names.resolver.outside.items()
             for name in names
         }
         talked = {
@@ -304,39 +283,12 @@ class Net:
             self.notice(f"the firewall rules were taken away and cannot be put back: {error}")
         wake()
 
-    # Names.
-
-    def translate(self, nfnetlink: int, udp: int, tcp: int) -> None:
-        """Port 53 is the container's own: lead its questions to where the resolver's sockets are bound.
-
-        Raises NetlinkError.
-        """
-        with Netlink(nfnetlink) as inside:
-            make(inside, resolver.table(port_of(udp), port_of(tcp)))
-
-    def answer(self, live: Live, service: Service | None, udp: int, tcp: int) -> None:
-        """Answer a container's questions on sockets that are bound in its namespace."""
-        view = self._view(live, service)
-        self.resolver.add(live.plan.id, socket.socket(fileno=udp), socket.socket(fileno=tcp), **view)
-        self.touch()
-
-    def _view(self, live: Live, service: Service | None) -> dict[str, Any]:
-        """What the resolver tells this container, and whom it asks for it."""
-        networks = tuple(live.networks)
-        closed = all(self.record(name).internal for name in networks)
-        own = service.dns if service else ()
-        return {
-            "networks": networks,
-            "upstreams": () if closed and not own else own or None,
-            "links": names.links(service, live.networks) if service else {},
-        }
-
     def forget(self, live: Live) -> None:
         """A container has ended, or is not waited for any more. Who waits for it goes on waiting if it is
         about to come back.
         """
         live.heard = 0
-        self.resolver.remove(live.plan.id)
+        self.names.resolver.remove(live.plan.id)
         if not (live.plan.gated and next_restart(live.plan)):
             live.change(gated=False)
             self.ports.release(live)
@@ -347,37 +299,13 @@ class Net:
         self.dirty = True
         owners = {record.owner for record in self.records.values()}
         self.awaited = self.awaited or bool(self.guests.stacks or owners - {self.stack})
-        if not self.naming:
-            self.naming = True
-            asyncio.get_running_loop().call_soon(self.name)
-
-    def name(self) -> None:
-        self.naming = False
-        self.resolver.set_zone(self.zone, self.sleepers())
-
-    def zone(self) -> Zone:
-        lives = self.world.containers.values()
-        there = chain.from_iterable(names.running(live) for live in lives if live.pid)
-        absent = names.absent(self.desired, (live for live in lives if not live.pid))
-        return zone(chain(there, absent, self.guests.names))
-
-    def sleepers(self) -> Iterable[Sleeper]:
-        """Who sleeps, with all its names."""
-        for live in self.world.containers.values():
-            if self.wake and (live.plan.waiting or live.plan.idle):
-                yield zone(names.running(live)), partial(self.wake, live)
+        self.names.touch()
 
     def end(self) -> None:
         """The stack is down: its rules go, and its addresses on networks of others."""
         self.rules.remove()
         registry.keep_only(self.paths, self.stack, ())
         self.desired = Stack(self.stack, {})
-
-
-def port_of(descriptor: int) -> int:
-    with socket.socket(fileno=os.dup(descriptor)) as bound:
-        port: int = bound.getsockname()[1]
-        return port
 
 
 def slot(stack: str, live: Live) -> str:

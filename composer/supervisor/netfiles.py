@@ -18,7 +18,7 @@ from composer.network.dns.resolvconf import container_text, upstreams
 from composer.paths import StackPaths
 from composer.record import stacks
 from composer.supervisor.hostfile import text_of
-from composer.supervisor.net import host_resolv_conf
+from composer.supervisor.naming import host_resolv_conf
 from composer.supervisor.world import Live
 
 if TYPE_CHECKING:

@@ -121,8 +121,8 @@ class Runs:
         try:
             if "netlink" in fds:
                 core.net.connect(live, fds.pop("netlink"), places, service)
-                core.net.translate(fds.pop("nfnetlink"), fds["dns-udp"], fds["dns-tcp"])
-                core.net.answer(live, service, fds.pop("dns-udp"), fds.pop("dns-tcp"))
+                core.net.names.translate(fds.pop("nfnetlink"), fds["dns-udp"], fds["dns-tcp"])
+                core.net.names.answer(live, service, fds.pop("dns-udp"), fds.pop("dns-tcp"))
         finally:
             for descriptor in fds.values():
                 os.close(descriptor)
@@ -268,7 +268,7 @@ class Runs:
             for name in ("dns-udp", "dns-tcp"):
                 answer = await self.core.keeper.call("take", name=f"{live.plan.id}/{name}")
                 fds[name] = next(iter(answer["fds"].values()))
-            self.core.net.answer(live, service, fds["dns-udp"], fds["dns-tcp"])
+            self.core.net.names.answer(live, service, fds["dns-udp"], fds["dns-tcp"])
         if service is not None:
             live.forwarder = forwarder(self.core, live, service, live.plan.started_at)
             if live.plan.state == "running":
