@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 
 from composer.runtime import hooks, initproc, linux, mounts, namespaces, process, rootfs, sysctl, tty, users
+from composer.runtime.inroot import Root, closing
 from composer.runtime.launch import Launch, change_directory, find, labelled
 from composer.runtime.pending import run_steps
 from composer.runtime.stage import Job
@@ -131,12 +132,26 @@ def _pivot(job: Job) -> None:
         job.root = rootfs.leave(job.root, propagation, job.outside)
     if (job.spec.get("root") or {}).get("readonly"):
         linux.mount_setattr(job.root.descriptor, on=linux.MOUNT_ATTR_RDONLY, path="/")
-    unbindable = propagation.endswith("unbindable") or any(op.unbindable for op in job.operations)
-    # Hooks know the namespace by now, and a copy's mounts can be bound again.
-    if "mount" in job.namespaces.new and not job.spec.get("hooks") and not unbindable:
+    if "mount" in job.namespaces.new and not job.spec.get("hooks"):  # which know the namespace by now
         # Since Linux 6.8 mountinfo(5) lists mounts by when they came into being, and the stage opened the
         # host's first. A copy of the namespace has them all anew, in the order in which they are attached.
         linux.unshare(linux.CLONE_NEWNS)
+        _unbindable_again(job, propagation)
+
+
+def _unbindable_again(job: Job, propagation: str) -> None:
+    """The copies of unbindable mounts are private."""
+    places = [("/", propagation == "runbindable")] if propagation.endswith("unbindable") else []
+    places += [
+        (operation.destination, recursive)
+        for operation in job.operations
+        for kind, recursive in operation.options.propagation[-1:]
+        if kind == linux.MS_UNBINDABLE
+    ]
+    with closing(os.open("/", linux.O_PATH | os.O_CLOEXEC)) as top:
+        for path, recursive in places:
+            with closing(Root(top).open(path)) as place:
+                linux.mount_setattr(place, propagation=linux.MS_UNBINDABLE, recursive=recursive, path=path)
 
 
 def _personality(job: Job) -> None:

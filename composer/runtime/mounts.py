@@ -130,10 +130,6 @@ class Operation:
         self.options = options
         self.mount = -1
 
-    @property
-    def unbindable(self) -> bool:
-        return any(kind == linux.MS_UNBINDABLE for kind, _ in self.options.propagation)
-
     def held(self) -> list[int]:
         """The descriptors between the two halves."""
         return [self.mount] if self.mount >= 0 else []
