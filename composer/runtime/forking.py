@@ -6,7 +6,6 @@ https://github.com/opencontainers/runtime-spec/blob/v1.2.0/runtime.md#operations
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import socket
@@ -22,7 +21,7 @@ from composer.runtime.enter import enter
 from composer.runtime.errors import StepError
 from composer.runtime.relay import Relay, send_console
 from composer.runtime.shape import shaped
-from composer.runtime.state import Container, Store, born, read, write
+from composer.runtime.state import Container, Store, born, document, write
 from composer.runtime.verbs import directory, remove, start_program
 
 _STREAMS = Stdio(0, 1, 2)
@@ -75,11 +74,20 @@ def exec_(args: Namespace) -> int:
     return 0 if args.detach else Relay(pending).wait()
 
 
+_CHANGES = (
+    *("command", "env", "user", "additional_gids", "cap", "cwd", "no_new_privs", "apparmor", "process_label"),
+)
+
+
 def exec_process(args: Namespace, own: dict[str, Any]) -> dict[str, Any]:
     """The process of `exec`: from a file, or the container's own with what the flags change."""
-    given = _json(args.process) if args.process else _changed(args, own)
+    beside = [flag for flag in _CHANGES if getattr(args, flag)]
+    if args.process and beside:
+        flag = "a command" if beside[0] == "command" else f"--{beside[0].replace('_', '-')}"
+        raise StepError("exec", text=f"{flag} has no place beside --process, which says it all")
+    given = document(args.process) if args.process else _changed(args, own)
     process: dict[str, Any] = shaped(given, oci.Process, "process")
-    return process
+    return process | {"terminal": True} if args.tty else process
 
 
 def _changed(args: Namespace, own: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +95,6 @@ def _changed(args: Namespace, own: dict[str, Any]) -> dict[str, Any]:
         raise StepError("exec", text="neither a command nor --process is given")
     process = {key: value for key, value in own.items() if key not in ("consoleSize", "terminal")}
     process["args"] = args.command
-    process["terminal"] = args.tty
     process["env"] = [*own.get("env", ()), *args.env]
     if args.cwd:
         process["cwd"] = args.cwd
@@ -140,7 +147,7 @@ def _made(args: Namespace, *, stays: bool) -> Iterator[tuple[Container, Pending]
 
 def load_spec(path: str, name: str) -> dict[str, Any]:
     """The specification, with the group every container here must have. Raises StepError."""
-    given = _json(path)
+    given = document(path)
     if not isinstance(given, dict) or not str(given.get("ociVersion", "")).startswith("1."):
         raise StepError("specification", path="ociVersion", text="only versions 1.x are known")
     spec: dict[str, Any] = shaped(given, oci.Spec)
@@ -150,15 +157,6 @@ def load_spec(path: str, name: str) -> dict[str, Any]:
     linux["cgroupsPath"] = "/" + (linux.get("cgroupsPath") or name).lstrip("/")
     cgroup.open(linux["cgroupsPath"])
     return spec
-
-
-def _json(path: str) -> Any:
-    try:
-        return json.loads(read(path))
-    except OSError as error:
-        raise StepError.of("specification", error) from None
-    except ValueError as error:
-        raise StepError("specification", path=path, text=f"is not JSON: {error}") from None
 
 
 def _check_console(args: Namespace, process: dict[str, Any], *, stays: bool) -> None:

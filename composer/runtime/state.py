@@ -12,6 +12,7 @@ import os
 import re
 import select
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -178,6 +179,16 @@ def born(pid: int) -> int:
 def read(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()
+
+
+def document(path: str) -> Any:
+    """What a JSON file says; - is the standard input. Raises StepError."""
+    try:
+        return json.loads(sys.stdin.buffer.read() if path == "-" else read(path))
+    except OSError as error:
+        raise StepError.of("specification", error) from None
+    except ValueError as error:
+        raise StepError("specification", path=path, text=f"is not JSON: {error}") from None
 
 
 def write(path: str, text: str) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +21,7 @@ from composer.runtime.errors import StepError
 from composer.runtime.journal import Journal
 from composer.runtime.options import UPDATES
 from composer.runtime.shape import shaped
-from composer.runtime.state import Container, read
+from composer.runtime.state import Container, document, read
 
 
 def start(args: Namespace) -> int:
@@ -106,8 +105,7 @@ def update(args: Namespace) -> int:
 def resources(args: Namespace) -> dict[str, Any]:
     """OCI resources of `update`: a file (- for the standard input), or flags."""
     if args.resources:
-        text = sys.stdin.read() if args.resources == "-" else read(args.resources).decode()
-        given: dict[str, Any] = shaped(json.loads(text), oci.Resources, "resources")
+        given: dict[str, Any] = shaped(document(args.resources), oci.Resources, "resources")
         return given
     found: dict[str, Any] = {}
     for flag, (group, field) in UPDATES.items():

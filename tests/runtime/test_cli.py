@@ -406,9 +406,22 @@ def test_exec_is_held_to_the_specification_too(engine: Engine) -> None:
         (("--user", "root"), "'root' is not UID[:GID]"),
         (("--user", str(2**32 - 1)), "is not UID[:GID]"),
         (("--detach", "--tty"), "needs --console-socket"),
-        (("--process", "/nowhere"), "/nowhere: no such file"),
+        (("--process", "/nowhere"), "a command has no place beside --process"),
+        (("--process", "/nowhere", "--user", "5"), "a command has no place beside --process"),
     ):
         assert text in engine.call("exec", *words, engine.id, "true").stderr
+
+
+def test_documents_that_are_none(engine: Engine) -> None:
+    engine.configure("sleep", "100")
+    engine.create()
+    for text, said in (
+        ("x", "-: is not JSON"),
+        ("[]", "expected an object, not a list"),
+        ("", "is not JSON"),
+    ):
+        assert said in engine.call("update", "-r", "-", engine.id, input=text).stderr
+    assert "/nowhere: no such file" in engine.call("exec", "--process", "/nowhere", engine.id).stderr
 
 
 def test_spec_and_features(engine: Engine) -> None:
