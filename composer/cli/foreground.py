@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -21,20 +20,17 @@ from composer.api.wish import with_stack
 from composer.cli import wish
 from composer.cli.context import Context
 from composer.cli.keys import Keys
-from composer.cli.logs import write
-from composer.cli.render.prefix import prefixes, short
+from composer.cli.output import Output, plainly
+from composer.cli.render.prefix import short
 from composer.cli.render.progress import display
 from composer.cli.terminal import is_terminal
 from composer.cli.watch import Switch, Watching, rules_of
 from composer.errors import ComposerError, PeerLostError
-from composer.logs import Source, follow
 from composer.record import ContainerRow, read_record
 
 INTERRUPTED = 130
 OVER, AGAIN = b"x", b"f"
 """What is written to end the showing of output, or to begin it again with other sources."""
-LAST_LINES, LAST_LINES_OF_ALL = 30, 5
-"""Lines of a container that are shown again when one service was chosen, or all are again."""
 ABORTS = ("abort_on_container_exit", "exit_code_from", "abort_on_container_failure")
 
 
@@ -43,8 +39,9 @@ class Foreground:
 
     def __init__(self, context: Context, services: Sequence[str], flags: dict[str, Any]) -> None:
         self.context, self.flags = context, flags
-        self.services = shown_services(context, services, flags)
-        self.begun = time.time_ns()
+        self.output = Output(context, services, flags)
+        self.services = self.output.services
+        self.begun = self.output.begun
         self.stop_reading, self.stop_writing = os.pipe()
         self.started = threading.Event()
         self.error: ComposerError | None = None
@@ -60,8 +57,10 @@ class Foreground:
         self.stopping = self.doubting = False
         self.first: tuple[str, int] | None = None
         self.lock = threading.Lock()
-        self.only = ""
-        """The one service whose output is shown; "" for all."""
+        ways = context.options
+        self.shown = display(ways["progress"], title="Running", ansi=ways["ansi"])
+        self.showing = threading.Lock()
+        """Held while something goes to `shown`, which nothing does once `started` is set."""
         self.purposes = 0
         """Things under way that end containers on purpose, so that their end is not ours."""
         self.detached = False
@@ -96,18 +95,14 @@ class Foreground:
     def apply(self, supervisor: Supervisor, options: dict[str, Any]) -> None:
         """Send the wish; its progress is shown until the first container is about to speak."""
         context = self.context
-        ways = context.options
-        shown = display(ways["progress"], title="Running", ansi=ways["ansi"])
-        heard = wish.shower(shown, explain=self.flags["explain"], untold=wish.untold(self.flags))
+        heard = wish.shower(self.shown, explain=self.flags["explain"], untold=wish.untold(self.flags))
 
         def until_started(frame: dict[str, Any]) -> None:
-            if self.started.is_set():
-                return
             if (frame.get("progress") or {}).get("text") == "Starting":
-                shown.close()
-                self.started.set()
-            else:
-                heard(frame)
+                self.end_progress()
+            with self.showing:
+                if not self.started.is_set():
+                    heard(frame)
 
         try:
             answer = with_stack(
@@ -116,7 +111,7 @@ class Foreground:
                 "apply",
                 until_started,
                 options=options,
-                parallel=ways["parallel"],
+                parallel=context.options["parallel"],
             )
             wish.report(answer)
             self.expect()
@@ -125,13 +120,18 @@ class Foreground:
         except ComposerError as error:
             self.error = error
         finally:
-            if not self.started.is_set():
-                shown.close()
+            self.end_progress()
             with self.lock:
                 self.applied = True
-            self.started.set()
             self.asked.set()
             self.check()
+
+    def end_progress(self) -> None:
+        """What is shown of it stays; others write below it from now on."""
+        with self.showing:
+            if not self.started.is_set():
+                self.shown.close()
+            self.started.set()
 
     def expect(self) -> None:
         """Containers that run, or will with a connection, or whose end is still on its way as an event."""
@@ -255,7 +255,7 @@ class Foreground:
 
     def focus(self, service: str) -> None:
         """Show this service only, from its last lines on."""
-        self.only = service
+        self.output.only = service
         os.write(self.stop_writing, AGAIN)
 
     def detach(self) -> None:
@@ -270,54 +270,15 @@ class Foreground:
     def show(self) -> None:
         """Output of the services, from the moment this command began."""
         with self.keys or nullcontext():
-            tail = None
+            again = False
             while True:
-                for chunk in self.output(tail):
+                for chunk in self.output.follow(self.stop_reading, again=again):
                     self.write(chunk)
                 if OVER in os.read(self.stop_reading, 64):
                     break
-                tail = LAST_LINES if self.only else LAST_LINES_OF_ALL
+                again = True
         if self.detached:
             print("Detached. `composer logs -f` follows, `composer down` ends the stack.", flush=True)
-
-    def output(self, tail: int | None) -> Iterator[bytes]:
-        """Until there is something to read on `stop_reading`."""
-        logs = self.context.stack_paths.logs
-        logs.mkdir(parents=True, exist_ok=True)
-        timestamps = self.flags["timestamps"]
-        return follow(
-            logs, self.sources, self.stop_reading, since_ns=self.begun, tail=tail, timestamps=timestamps
-        )
-
-    def sources(self) -> list[Source]:
-        stack = self.context.stack_name
-        names = [
-            path.name.removesuffix(".log") for path in sorted(self.context.stack_paths.logs.glob("*.log"))
-        ]
-        services = {f"{stack}-{service}": service for service in self.services}
-        chosen = [name for name in names if name.rpartition("-")[0] in services or name in self.own_names()]
-        plain = self.flags["no_log_prefix"]
-        every = chosen + [name for name in self.to_come() if name not in chosen]
-        labels = prefixes(every, stack, self.context.colour and not self.flags["no_color"])
-        return [
-            Source(str(self.context.stack_paths.log(name)), b"" if plain else labels[name])
-            for name in chosen
-            if self.only in ("", services.get(name.rpartition("-")[0]), self.own_names().get(name))
-        ]
-
-    def to_come(self) -> list[str]:
-        """Names of containers that may not have been made yet: labels are as wide as the longest of all."""
-        data, stack = self.context.project.stack_data["services"], self.context.stack_name
-        return [
-            data[service].get("container_name") or f"{stack}-{service}-{number}"
-            for service in sorted(self.services)
-            for number in range(1, data[service].get("scale", 1) + 1)
-        ]
-
-    def own_names(self) -> dict[str, str]:
-        """Services by the name that their container has been given."""
-        data = self.context.project.stack_data["services"]
-        return {name: s for s in self.services if (name := data[s].get("container_name", ""))}
 
     def ended(self) -> int:
         """The exit code once the output has ended; stops the rest if a flag asked for that."""
@@ -333,6 +294,7 @@ class Foreground:
     def stop(self, text: str) -> None:
         """Stop what runs; a second Ctrl-C kills it."""
         self.stopping = True
+        self.end_progress()
         print(text, file=sys.stderr, flush=True)
         options = {"goal": "stop", "timeout": nanoseconds(self.flags["timeout"], "--timeout")}
         try:
@@ -347,29 +309,6 @@ def comes_back(policy: dict[str, Any], code: int, ends: int) -> bool:
     if condition == "no" or (condition == "on-failure" and code == 0):
         return False
     return most is None or ends <= most
-
-
-def shown_services(context: Context, services: Sequence[str], flags: dict[str, Any]) -> set[str]:
-    """Whose output is shown: --attach, else the named ones (their dependencies if asked for), else all."""
-    data = context.project.stack_data["services"]
-    chosen = set(flags["attach"] or services or data)
-    if flags["attach_dependencies"] or not services:
-        more = list(chosen)
-        while more:
-            for name in data.get(more.pop(), {}).get("depends_on", {}):
-                if name not in chosen:
-                    chosen.add(name)
-                    more.append(name)
-    if flags["attach"]:
-        chosen = set(flags["attach"])
-    quiet = {name for name, service in data.items() if service.get("attach", True) is False}
-    if flags["exit_code_from"]:
-        chosen.add(flags["exit_code_from"])
-    return (chosen - quiet - set(flags["no_attach"])) & set(data)
-
-
-def plainly(data: bytes) -> None:
-    write([data])
 
 
 def wants_keys(view: Foreground) -> bool:

@@ -75,9 +75,10 @@ class Keys:
         return self.services[self.chosen - 1] if self.chosen else ""
 
     def text(self) -> str:
-        shown = self.service or "all services"
+        shown = self.service or "all"
         watch = f"  w watch {'off' if self.switch.on else 'on'}" if self.switch else ""
-        keys = f"? help  Tab other service  r restart  s stop  x shell{watch}  d detach"
+        # Fits into 80 columns.
+        keys = f"Tab next  r restart  s stop  x shell{watch}  d detach  ? help"
         return f" {shown} │ {self.doing or keys}"
 
     def __enter__(self) -> Keys:

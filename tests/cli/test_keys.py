@@ -14,7 +14,7 @@ from tests.host import Host, Stack, Terminal
 
 pytestmark = pytest.mark.kernel
 
-HELP = b"Tab other service"
+HELP = b"? help"
 PAIR = """
     services:
       db:
@@ -201,7 +201,7 @@ def test_colour_only_where_it_is_wanted(stack: Stack) -> None:
     then(terminal, b"d")
     assert terminal.end() == 0
     terminal = Terminal(stack, "up", env={"NO_COLOR": ""})
-    terminal.until(b"\x1b[7m all services")
+    terminal.until(b"\x1b[7m all ")
     terminal.type(b"d")
     assert terminal.end() == 0
 

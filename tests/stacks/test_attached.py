@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.host import Host
+from tests.host import Host, Terminal
 
 pytestmark = pytest.mark.kernel
 
@@ -82,3 +82,19 @@ def _until(lines: Iterator[str], text: str, count: int) -> list[str]:
         if not count:
             return found
     raise AssertionError(found)
+
+
+def test_ctrl_c_while_things_are_made(host: Host) -> None:
+    """Progress ends above what is said then, and is not drawn over it."""
+    stack = host.stack("""
+        services:
+          web:
+            build: {context: ., dockerfile_inline: "FROM host\\nRUN echo begun; sleep 1000\\n"}
+            command: "true"
+    """)
+    terminal = Terminal(stack, "up")
+    terminal.until(b"begun")
+    terminal.type(b"\x03")
+    assert terminal.end() == 130
+    before, said, after = terminal.seen.partition(b"Gracefully stopping... (press Ctrl+C again to force)")
+    assert said and b"Building" in before and b"Building" not in after and b"Image" not in after
