@@ -22,7 +22,7 @@ READS = 16
 def open_process(pid: int) -> int:
     """A pidfd: what is signalled later is this process, and none that got its number. -1: it has ended."""
     try:
-        return os.pidfd_open(pid)
+        return os.pidfd_open(pid) if pid else -1
     except ProcessLookupError:
         return -1
 

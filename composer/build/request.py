@@ -106,6 +106,7 @@ class Options(Value):
 
 
 SERVICE = "service:"
+_ELSEWHERE = ("oci-layout:", "target:", "input:")
 _PRIVILEGES = {"security.insecure", "network.host"}
 
 
@@ -160,6 +161,12 @@ def _request(
     contexts = dict(build.additional_contexts)
     after = [text.removeprefix(SERVICE) for text in contexts.values() if text.startswith(SERVICE)]
     for key, text in contexts.items():
+        if text.startswith(_ELSEWHERE):
+            kind = text.partition(":")[0]
+            raise UsageError(
+                f"service {name}: build.additional_contexts.{key}: there are no {kind}: contexts here",
+                hint="`composer image load` takes an archive of it, then `docker-image://NAME`",
+            )
         if text.startswith(SERVICE):
             contexts[key] = f"docker-image://{images.get(text.removeprefix(SERVICE), '')}"
     travel = _Travel(name, stack.working_dir)

@@ -38,6 +38,7 @@ def test_what_a_build_is_made_from_comes_first() -> None:
     [
         (Build(".", additional_contexts={"x": "service:b"}), "made from each other"),
         (Build(".", additional_contexts={"x": "service:none"}), "has no `build:`"),
+        (Build(".", additional_contexts={"x": "oci-layout:///srv/x"}), "no oci-layout: contexts"),
         (Build(".", platforms=("linux/s390x",)), "another machine"),
         (Build(".", entitlements=("everything",)), "entitlement"),
         (Build(".", cache_to=("type=local,ref=x",)), "ref is not known"),
@@ -63,6 +64,13 @@ def test_what_has_no_effect_is_said() -> None:
         "build.cache_to",
     ]
     assert found.cache_to == (CachePlace("y"),)
+
+
+def test_buildkits_own_arguments_and_what_secrets_cannot_have() -> None:
+    build = Build(".", args={"BUILDKIT_INLINE_CACHE": "1"}, secrets=(BuildSecret("x", "id", mode=0o444),))
+    (found,) = requests(stack(b=build), IMAGES, ["b"], Options(), {})
+    assert found.cache_inline and found.builtin("INLINE_CACHE") and not found.builtin("MULTI_PLATFORM")
+    assert any("mode of build.secrets" in text for text in found.warnings)
 
 
 def test_where_steps_travel() -> None:

@@ -241,3 +241,11 @@ def test_a_finding_that_is_not_good_has_a_remedy(tmp_path: Any) -> None:
     for check in (checks.kernel, checks.rights, checks.cgroups, checks.disk, checks.limits, checks.leftovers):
         for found in check(paths):
             assert found.state == "good" or found.remedy
+
+
+def test_a_process_that_has_ended_is_none() -> None:
+    """By the time its pid comes it may be over: the supervisor says 0 then."""
+    from composer.api.process import open_process, send
+
+    assert open_process(0) == -1
+    send(-1, 15)

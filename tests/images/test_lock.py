@@ -43,6 +43,12 @@ def test_lines_that_hold_nothing(tmp_path: Path, line: str) -> None:
         lock.read(path)
 
 
+def publish(store: Store, name: str, text: bytes) -> None:
+    """An image that says the text."""
+    store.import_(rootfs(("greeting", text)), name, changes=('CMD ["/bin/cat", "/greeting"]',))
+    anyio.run(store.push, name)
+
+
 @pytest.mark.kernel
 def test_a_stack_stays_with_its_images(
     host: Host, store: Store, busybox: Image, serve: Callable[..., Server]
@@ -50,11 +56,7 @@ def test_a_stack_stays_with_its_images(
     registry = serve().host
     name = f"{registry}/app:1"
 
-    def publish(text: bytes) -> None:
-        store.import_(rootfs(("greeting", text)), name, changes=('CMD ["/bin/cat", "/greeting"]',))
-        anyio.run(store.push, name)
-
-    publish(b"one\n")
+    publish(store, name, b"one\n")
     store.tag("example/busybox:1", f"{registry}/base:1")
     anyio.run(store.push, f"{registry}/base:1")
     text = f"""
@@ -78,7 +80,7 @@ def test_a_stack_stays_with_its_images(
     first = path.read_text()
     assert first.count("sha256:") == 1 and name in first
 
-    publish(b"two\n")
+    publish(store, name, b"two\n")
     assert stack("lock", "--check").returncode == 1
     assert path.read_text() == first
     stack.ok("pull", "-q")
@@ -104,11 +106,7 @@ def test_whatever_brings_images_here_can_be_held(
 ) -> None:
     name = f"{serve().host}/app:1"
 
-    def publish(text: bytes) -> None:
-        store.import_(rootfs(("greeting", text)), name, changes=('CMD ["/bin/cat", "/greeting"]',))
-        anyio.run(store.push, name)
-
-    publish(b"one\n")
+    publish(store, name, b"one\n")
     text = f"""
         services:
           app:
@@ -121,7 +119,7 @@ def test_whatever_brings_images_here_can_be_held(
         """
     stack = host.stack(text)
     stack.ok("lock")
-    publish(b"two\n")
+    publish(store, name, b"two\n")
 
     def newer() -> None:
         stack.ok("pull", "-q", "app")
