@@ -125,7 +125,8 @@ def network_needs(
             continue
         state = observed.networks.get(network.name)
         if state is None and network.external:
-            yield key, Need(f"external network {network.name} does not exist", final=True)
+            remedy = f"`composer network create {network.name}` makes it"
+            yield key, Need(f"external network {network.name} does not exist ({remedy})", final=True)
         elif state is None:
             digest = desired.network_digests.get(key, "")
             create = CreateNetwork(because="missing", key=key, name=network.name, digest=digest)

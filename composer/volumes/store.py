@@ -158,7 +158,8 @@ class VolumeStore:
         try:
             inner = open_in_root(root, os.fsencode(mount.subpath), os.O_PATH)
         except FileNotFoundError:
-            raise NotFoundError(f"volume {name} has no {mount.subpath}") from None
+            hint = "a subpath is never made: make it in the volume first"
+            raise NotFoundError(f"volume {name} has no {mount.subpath}", hint=hint) from None
         except OSError as error:
             raise ComposerError(f"volume {name}: {mount.subpath}: {error.strerror}") from error
         finally:

@@ -475,7 +475,8 @@ def test_networks_and_volumes_of_others() -> None:
     )
     world = settled(desired(service("other"))).replace(containers=())
     got = now(want, world)
-    assert "web-1 failed: external network theirs does not exist" in got
+    remedy = "(`composer network create theirs` makes it)"
+    assert f"web-1 failed: external network theirs does not exist {remedy}" in got
     world = world.replace(
         networks={"theirs": NetworkState("theirs", owner="them")},
         volumes={"s_data": VolumeState("s_data", owner="them")},
