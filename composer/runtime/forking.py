@@ -29,15 +29,26 @@ _STREAMS = Stdio(0, 1, 2)
 
 def inherited(args: Namespace, process: dict[str, Any], pid: str) -> int:
     """How many descriptors from 3 on go along: the sockets of sd_listen_fds(3) for this process, which the
-    container's is told of, then those of --preserve-fds.
+    container's is told of, then those of --preserve-fds. Raises StepError.
     """
     count = os.environ.get("LISTEN_FDS", "")
     if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():
-        return int(args.preserve_fds)
+        return _preserved(args.preserve_fds)
     names = os.environ.get("LISTEN_FDNAMES")
     told = {"LISTEN_FDS": count, "LISTEN_PID": pid} | ({"LISTEN_FDNAMES": names} if names else {})
     process["env"] = [*process.get("env", ()), *(f"{name}={value}" for name, value in told.items())]
-    return int(args.preserve_fds) + int(count)
+    return _preserved(args.preserve_fds + int(count))
+
+
+def _preserved(count: int) -> int:
+    """The number, if the caller has opened so many. Comes first: what is opened here would fill the gaps."""
+    for descriptor in range(3, 3 + count):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            text = f"{count} descriptors from 3 on are to be passed through, and {descriptor} is not open"
+            raise StepError("--preserve-fds", text=text) from None
+    return count
 
 
 def create_(args: Namespace) -> int:
@@ -61,13 +72,14 @@ def run(args: Namespace) -> int:
 
 
 def exec_(args: Namespace) -> int:
+    preserve = _preserved(args.preserve_fds)
     container = args.store.load(args.id)
     container.require("exec")
     process = exec_process(args, container.spec["process"])
     _check_console(args, process, stays=not args.detach)
     args.journal.warn(remarks.of_process(process))
     pidfd = container.open()
-    pending = enter(pidfd, container.pid, process, _STREAMS, spec=container.spec, preserve=args.preserve_fds)
+    pending = enter(pidfd, container.pid, process, _STREAMS, spec=container.spec, preserve=preserve)
     os.close(pidfd)
     _until(pending, "running")
     _hand_over(args, pending, pending.pid)
@@ -118,6 +130,7 @@ def _made(args: Namespace, *, stays: bool) -> Iterator[tuple[Container, Pending]
     store: Store = args.store
     bundle = os.path.realpath(args.bundle)
     spec = load_spec(f"{bundle}/config.json", args.id)
+    preserve = inherited(args, spec["process"], "2" if initproc.wanted(spec) else "1")
     _check_console(args, spec["process"], stays=stays)
     args.journal.warn(remarks.of_container(spec))
     place = store.reserve(args.id)
@@ -129,7 +142,6 @@ def _made(args: Namespace, *, stays: bool) -> Iterator[tuple[Container, Pending]
             raise StepError("cgroup", path=path, text="the group is in use: it already holds processes")
         container.save()
         with _listener(container) as listener:
-            preserve = inherited(args, spec["process"], "2" if initproc.wanted(spec) else "1")
             options: dict[str, Any] = {"name": args.id, "preserve": preserve, "listener": listener}
             pending = create(spec, bundle, _STREAMS, **options)
             _until(pending, "created")

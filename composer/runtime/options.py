@@ -43,6 +43,12 @@ def _size(text: str) -> int:
     return int(found[1]) * _FACTORS[found[2]]
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return int(text)
+
+
 def _user(text: str) -> list[int]:
     """UID[:GID]; without it the group is 0."""
     found = re.fullmatch(r"(\d+)(?::(\d+))?", text)
@@ -116,7 +122,7 @@ def parser(words: Sequence[str]) -> argparse.ArgumentParser:
 def _making(command: argparse.ArgumentParser) -> None:
     command.add_argument("--console-socket", metavar="PATH", help="who gets the terminal")
     command.add_argument("--pid-file", metavar="FILE")
-    command.add_argument("--preserve-fds", type=int, default=0, metavar="N", help="from descriptor 3 on")
+    command.add_argument("--preserve-fds", type=_count, default=0, metavar="N", help="from descriptor 3 on")
 
 
 def _create(command: argparse.ArgumentParser) -> None:

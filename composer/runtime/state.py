@@ -187,7 +187,7 @@ def document(path: str) -> Any:
         return json.loads(sys.stdin.buffer.read() if path == "-" else read(path))
     except OSError as error:
         raise StepError.of("specification", error) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StepError("specification", path=path, text=f"is not JSON: {error}") from None
 
 

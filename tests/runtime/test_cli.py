@@ -256,6 +256,14 @@ def test_preserved_descriptors(engine: Engine) -> None:
     os.close(reader)
 
 
+def test_descriptors_that_are_not_open_cannot_be_preserved(engine: Engine) -> None:
+    """What the runtime opens for itself must not take their place."""
+    engine.configure("true")
+    run = ("run", "--bundle", str(engine.bundle), engine.id)
+    assert "and 3 is not open" in engine.call(run[0], "--preserve-fds", "2", *run[1:]).stderr
+    assert "'-1' is not a number from 0 on" in engine.call(run[0], "--preserve-fds", "-1", *run[1:]).stderr
+
+
 @pytest.mark.parametrize(("init", "pid"), [("false", "1"), ("true", "2")])
 def test_listening_sockets_go_along_before_other_descriptors(engine: Engine, init: str, pid: str) -> None:
     """sd_listen_fds(3), as runc and crun do it."""
