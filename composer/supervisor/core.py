@@ -116,8 +116,9 @@ class Core:
         await self._pulse.wait()
 
     def notice(self, text: str) -> None:
-        """Something that the next person who asks for something should read."""
-        self.notices.append(text)
+        """Something that the next person who asks for something should read, once."""
+        if text not in self.notices:
+            self.notices.append(text)
 
     def tell(self, action: str, live: Live, **attributes: Any) -> None:
         """An event about a container."""
