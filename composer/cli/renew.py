@@ -16,7 +16,7 @@ def renew_volumes(context: Context) -> None:
     if not going:
         return
     if context.dry_run:
-        wish.announce([f'Volume "{name}"' for name in sorted(going)], "Recreating")
+        wish.announce([f"Volume {name}" for name in sorted(going)], "Recreating")
         return
     users = {row["service"] for row in context.record["containers"] if going & volumes_of(context, row)}
     if users:

@@ -65,7 +65,7 @@ def name(action: Action) -> str:
     if isinstance(action, NetworkAction):
         return f"Network {action.name}"
     if isinstance(action, VolumeAction):
-        return f'Volume "{action.name}"'
+        return f"Volume {action.name}"
     if isinstance(action, RollBack):
         return f"Service {action.service}"
     return f"Image {action.subject[1]}"
