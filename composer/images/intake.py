@@ -30,21 +30,21 @@ _ZSTD_LEVEL = 1
 
 
 def take_layer(
-    layout: Layout, unpacked: Unpacked, pieces: Iterable[memoryview], *, keep: bool
+    layout: Layout, unpacked: Unpacked, pieces: Iterable[bytes | memoryview], *, keep: bool
 ) -> tuple[Descriptor, Facts]:
     """Store and unpack a layer in one pass.
 
     A plain one is stored compressed, unless its bytes are to be kept.
     """
     source = iter(pieces)
-    start = next(source, memoryview(b""))
+    start = next(source, b"")
     kind = next((end for magic, end in COMPRESSIONS.items() if bytes(start[:4]).startswith(magic)), "")
     compressor = None if keep or kind else compression()
     with layout.scratch() as blob:
 
         def read(_: int) -> bytes:
             nonlocal start
-            data, start = bytes(start or next(source, memoryview(b""))), memoryview(b"")
+            data, start = bytes(start or next(source, b"")), b""  # of bytes this is no copy
             blob.write(compressor.compress(data) if compressor else data)
             return data
 

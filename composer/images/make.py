@@ -25,7 +25,7 @@ def import_(
 ) -> Image:
     """See Store.import_. One pass: the bytes are kept while they are unpacked."""
     with store.layout.adding():
-        chunks = iter(lambda: memoryview(source.read(CHUNK)), b"")
+        chunks = iter(lambda: source.read(CHUNK), b"")
         layer, facts = take_layer(store.layout, store.unpacked, chunks, keep=False)
         here, now = formats.platform(), _now()
         config: ImageConfig = {
