@@ -166,8 +166,9 @@ def surveyed(site: Site) -> Iterator[str]:
         except ComposerError as error:
             yield f"{stage.base} is not known, nor what it sets: {error.message}"
             continue
-        known[stage.number], doubts = survey(site, stage, known)
-        yield from map(str, doubts)
+        found = survey(site, stage, known)
+        known[stage.number] = found.state
+        yield from map(str, found.doubts)
 
 
 def bake(wanted: Iterable[Request]) -> dict[str, Any]:
