@@ -169,7 +169,7 @@ def screens(argv: list[str]) -> int:
         verbs[path] = typer_screens.Shown(verb, runner(path), entry.panel, entry.hidden)
     app = typer_screens.build(ROOT_FLAGS, keep, verbs, GROUPS)
     try:
-        app(argv, prog_name="composer")
+        app(argv or ["--help"], prog_name="composer")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0

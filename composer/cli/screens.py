@@ -164,7 +164,6 @@ def build(
         name="composer",
         cls=Group,
         add_completion=False,
-        no_args_is_help=True,
         rich_markup_mode="rich",
         help="Compose files into running containers, without a daemon.",
         context_settings={**SETTINGS, "allow_interspersed_args": False},

@@ -226,6 +226,12 @@ def test_up_knows_what_it_is_to_scale(host: Host) -> None:
     assert stack.ps() == {}
 
 
+def test_nothing_said_is_a_question_for_help(host: Host) -> None:
+    done = host.stack("services: {}")()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage: composer" in done.stdout
+
+
 def test_ansi_always_reaches_complaints(host: Host) -> None:
     stack = host.stack("services: {web: {image: host, imge: x}}")
     assert "\x1b[" in stack("--ansi", "always", "config").stderr
