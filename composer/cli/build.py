@@ -159,13 +159,12 @@ def surveyed(site: Site) -> Iterator[str]:
     for stage in site.plan.needed(site.target):
         if isinstance(stage.base, int) and stage.base not in known:
             continue
-        try:
-            image = site.missing(stage)
-            if image:
+        if image := site.missing(stage):
+            try:
                 site.suppose(image, peek(site.store, parse(image), platform())[1])
-        except ComposerError as error:
-            yield f"{stage.base} is not known, nor what it sets: {error.message}"
-            continue
+            except ComposerError as error:
+                yield f"{image} is not known, nor what it sets: {error.message}"
+                continue
         found = survey(site, stage, known)
         known[stage.number] = found.state
         yield from map(str, found.doubts)

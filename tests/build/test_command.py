@@ -7,12 +7,19 @@ import shutil
 import socket
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
+from composer.images.store import Store
+from composer.paths import Paths
+from tests.build.conftest import rootfs
 from tests.host import Host, Stack
+from tests.images.conftest import Server, serve
 
+__all__ = ["serve"]
 pytestmark = pytest.mark.kernel
 EXAMPLE = Path(__file__).parents[2] / "examples" / "stacks" / "built"
 ONE = """
@@ -108,6 +115,27 @@ def test_looking_without_building(host: Host) -> None:
     done = stack("build", "--check")
     assert done.returncode == 1 and "did you mean COPY?" in done.stderr
     assert not (host.root / "state" / "images" / "index.json").exists()
+
+
+def test_looking_asks_registries_what_base_images_set(
+    host: Host, tmp_path: Path, serve: Callable[..., Server]
+) -> None:
+    name = f"{serve().host}/base:1"
+    store = Store(Paths(tmp_path / "run", tmp_path / "state"))
+    store.import_(rootfs(), name, changes=("ENV KNOWN=1",))
+    anyio.run(store.push, name)
+    text = f"FROM {name} AS one\nENV A=$KNOWN\nFROM one\nENV B=$A$KNWON\nFROM 127.0.0.1:1/x\nENV C=$D\n"
+    stack = host.stack(
+        ONE.replace("build: .", "build: {context: ., target: '1'}"), files={"Dockerfile": text}
+    )
+    told = stack("build", "--check").stderr
+    assert "Dockerfile:4:1: UndefinedVar: $KNWON has no value here: did you mean KNOWN?" in told
+    assert told.count("UndefinedVar") == 1
+    stack.rewrite(ONE)
+    told = stack("build", "--check").stderr
+    assert "127.0.0.1:1/x is not known" in told and "UndefinedVar" not in told
+    (stack.folder / "Dockerfile").write_text("FROM --platform=linux/s390x host\n")
+    assert stack("build", "--check").returncode == 1
 
 
 def test_progress_as_json(host: Host) -> None:
