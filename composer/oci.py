@@ -155,6 +155,14 @@ class Seccomp(TypedDict, total=False):
     syscalls: list[Syscall]
 
 
+class SeccompConditions(TypedDict, total=False):
+    """Of a rule in Docker's form of profiles; the specification has none."""
+
+    arches: list[str]
+    caps: list[str]
+    minKernel: str
+
+
 class TimeOffset(TypedDict, total=False):
     secs: int
     nanosecs: Annotated[int, range(10**9)]

@@ -79,6 +79,6 @@ def capability_sets(names: list[str]) -> oci.Capabilities:
 
 
 def apparmor(service: Service, security: Security, facts: HostFacts) -> str:
-    if service.privileged and not security.apparmor:
-        return "unconfined" if facts.apparmor else ""
-    return security.apparmor or facts.apparmor
+    """The profile; "" where none is to be, or where the kernel has no AppArmor that could be left."""
+    wanted = security.apparmor or ("unconfined" if service.privileged else facts.apparmor)
+    return wanted if wanted != "unconfined" or facts.apparmor else ""

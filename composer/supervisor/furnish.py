@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from composer.bundle import accounts, namespaces, process, security, spec
+from composer.bundle import accounts, filters, namespaces, process, security, spec
 from composer.bundle.inputs import Account, Binding, Place
 from composer.disk import write_json
 from composer.errors import ComposerError, NotFoundError, UsageError
@@ -66,7 +66,7 @@ def furnish(core: Core, live: Live, service: Service, image: Image) -> tuple[dic
         block_devices=block_devices(blkio_paths(service)),
         joined=paths | ({"user": userns.join} if userns.join else {}),
         shm=shared_memory(core, service),
-        seccomp=filter_for(service),
+        seccomp=filter_for(service, core.stack.working_dir),
     )
     facts = facts_for(service.privileged)
     place = place.replace(
@@ -302,19 +302,19 @@ def shared_memory(core: Core, service: Service) -> str:
     return f"/proc/{partner(core, service.ipc).pid}/root/dev/shm"
 
 
-def filter_for(service: Service) -> Mapping[str, Any] | None:
-    """The seccomp filter: the default profile, a file of one's own, or none."""
+def filter_for(service: Service, directory: str) -> Mapping[str, Any] | None:
+    """The seccomp filter: the default profile, a file of one's own (relative to the stack's), or none."""
     if service.privileged:
         return None
-    rules = security.options(service)
+    rules, facts = security.options(service), host_facts()
+    capabilities = frozenset(security.capabilities(service, facts))
     if rules.seccomp == "unconfined":
         return None
     if rules.seccomp:
         try:
-            data = json.loads(Path(rules.seccomp).read_text())
+            data = json.loads(Path(directory, rules.seccomp).read_bytes())
+            return filters.chosen(data, capabilities, facts.kernel, os.uname().machine)
         except (OSError, ValueError) as error:
-            raise ComposerError(
-                f"service {service.name}: seccomp profile {rules.seccomp}: {error}"
-            ) from error
-        return dict(data)
-    return seccomp.default_profile(frozenset(security.capabilities(service, host_facts())))
+            why = error.strerror if isinstance(error, OSError) else error
+            raise ComposerError(f"service {service.name}: seccomp profile {rules.seccomp}: {why}") from error
+    return seccomp.default_profile(capabilities)

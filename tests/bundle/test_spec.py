@@ -202,6 +202,11 @@ def test_security_options() -> None:
     assert "maskedPaths" not in found["linux"]
 
 
+def test_unconfined_is_nothing_to_ask_of_a_kernel_without_apparmor() -> None:
+    found = made(security_opt=("apparmor:unconfined",))
+    assert "apparmorProfile" not in found["process"]
+
+
 def test_a_seccomp_profile_is_taken_as_given() -> None:
     profile = {"defaultAction": "SCMP_ACT_ALLOW"}
     assert made(place={"seccomp": profile})["linux"]["seccomp"] == profile

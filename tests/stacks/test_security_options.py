@@ -1,0 +1,68 @@
+"""`security_opt` as files have it that were written for Docker."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.host import Host
+
+pytestmark = pytest.mark.kernel
+
+# Docker's form: the first rule is for others than this container, the second one for it.
+PROFILE = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}],
+    "syscalls": [
+        {
+            "names": ["sethostname"],
+            "action": "SCMP_ACT_ERRNO",
+            "errnoRet": 28,
+            "includes": {"caps": ["CAP_SYS_ADMIN"]},
+        },
+        {
+            "names": ["rmdir"],
+            "action": "SCMP_ACT_ERRNO",
+            "errnoRet": 28,
+            "excludes": {"caps": ["CAP_SYS_ADMIN"]},
+        },
+    ],
+}
+
+
+def test_a_profile_lies_beside_the_file_and_keeps_its_conditions(host: Host) -> None:
+    stack = host.stack(
+        """
+        services:
+          one: {image: host, command: [sleep, "1000"], init: true, security_opt: ["seccomp:./profile.json"]}
+        """,
+        files={"profile.json": json.dumps(PROFILE)},
+    )
+    stack.ok("up", "-d")
+    for script, said in (("rmdir /tmp", "No space left"), ("hostname x", "must be root")):
+        done = stack("exec", "-T", "one", "sh", "-c", script)
+        assert said in done.stderr, done.stderr
+
+
+def test_a_profile_that_is_not_there_is_named(host: Host) -> None:
+    stack = host.stack(
+        """
+        services:
+          one: {image: host, command: ["true"], security_opt: ["seccomp=absent.json"]}
+        """
+    )
+    done = stack("up", "-d")
+    assert done.returncode == 1
+    assert "seccomp profile absent.json: No such file or directory" in done.stderr
+    assert "Errno" not in done.stderr
+
+
+def test_unconfined_needs_no_apparmor(host: Host) -> None:
+    stack = host.stack(
+        """
+        services:
+          one: {image: host, command: ["true"], security_opt: ["apparmor:unconfined", "label:disable"]}
+        """
+    )
+    assert "exited with code 0" in stack.ok("up")
