@@ -124,7 +124,9 @@ def test_what_is_no_signal(text: str) -> None:
 
 
 def test_exposed_ports_are_those_that_can_be() -> None:
-    image: dict[str, Any] = {"ExposedPorts": {"80": {}, "53/udp": {}, "0/tcp": {}, "1-65535/tcp": {}, "http": {}}}
+    image: dict[str, Any] = {
+        "ExposedPorts": {"80": {}, "53/udp": {}, "0/tcp": {}, "1-65535/tcp": {}, "http": {}}
+    }
     assert process.exposed(image) == ["80", "53/udp"]
     assert process.exposed({"ExposedPorts": None}) == []
 
