@@ -131,7 +131,7 @@ def resolve(request: Request, files: Files, stdin: bytes | None = None) -> Resol
     environment["COMPOSE_PROJECT_NAME"] = name
     base = Base(request.project_directory, reading.home)
     tree = reader.merged(reading, request.files, environment, base)
-    if not tree:
+    if not tree.keys() - {"version"}:
         raise StackFileError([Complaint("the stack file is empty", Place(request.files[0]))])
     if switches.interpolate:
         config = finish(reading, tree, name, environment, base, request)
