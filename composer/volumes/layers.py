@@ -88,6 +88,8 @@ class Directory:
         chain = self.chain()
         if chain is None:
             return True
+        if self.plain.is_dir() and any(self.plain.iterdir()):
+            return False  # somebody put something where it is mounted, which it hides
         bottom = self.pool / chain.layers[-1]
         parts = [*(self.pool / token for token in reversed(chain.layers[:-1])), self.upper(chain)]
         if any(map(moves, parts)):
@@ -96,6 +98,8 @@ class Directory:
             merge(part, bottom, self.pool, above=self.above)
         flat = Chain(chain.live, chain.layers[-1:], flat=True)
         write_json(self.file, flat.__dict__, durable=self.durable)
+        for token in chain.layers[:-1]:
+            _aside(self.pool / token, self.pool)
         return self._flat(flat)
 
     def _flat(self, chain: Chain) -> bool:

@@ -282,7 +282,6 @@ def test_flattened_it_shows_the_same(place: Directory) -> None:
     assert tree(place.plain) == expected
     assert not [path for path in place.plain.rglob("*") if _notes(path)]
     assert os.listdir(place.folder) == ["_data"]
-    sweep(place.pool, set())
     layers.empty(place.pool)
     assert list(place.pool.iterdir()) == []
     assert files(place) and place.flatten()
@@ -307,6 +306,15 @@ def test_a_directory_that_was_renamed_keeps_its_layers(place: Directory) -> None
         (root / "dir").rename(root / "other")
     assert not place.flatten()
     assert files(place) == {"other/a": "1"}
+
+
+def test_what_it_hides_is_not_taken_for_its_own(place: Directory) -> None:
+    write(place, a="1")
+    place.keep()
+    place.plain.mkdir()
+    (place.plain / "hidden").write_text("by hand")
+    assert not place.flatten()
+    assert files(place) == {"a": "1"}
 
 
 def test_flattening_can_be_killed_at_any_line(tmp_path: Path) -> None:
