@@ -80,13 +80,11 @@ def _common(
 
 
 def _ipc(service: Service, place: Place, namespaces: Mapping[str, str]) -> Iterator[oci.Mount]:
-    """/dev/shm and /dev/mqueue go with the ipc namespace."""
-    if "ipc" not in namespaces:
-        yield _mount("/dev/mqueue", "bind", "/dev/mqueue", "rbind", *QUIET)
-        yield _mount("/dev/shm", "bind", "/dev/shm", "rbind", *QUIET)
-        return
+    """/dev/shm goes with the ipc namespace; mqueue shows that of whoever mounts it, mq_overview(7)."""
     yield _mount("/dev/mqueue", "mqueue", "mqueue", *QUIET)
-    if place.shm:
+    if "ipc" not in namespaces:
+        yield _mount("/dev/shm", "bind", "/dev/shm", "rbind", *QUIET)
+    elif place.shm:
         yield _mount("/dev/shm", "bind", place.shm, "rbind", *QUIET)
     elif service.ipc != "none":
         yield _mount("/dev/shm", "tmpfs", "shm", *QUIET, "mode=1777", f"size={service.shm_size or SHM_SIZE}")

@@ -298,7 +298,10 @@ def test_the_hosts_ipc_namespace_brings_the_hosts_directories() -> None:
     found = made(ipc="host")
     assert "ipc" not in kinds(found)
     sources = {m["destination"]: m["source"] for m in found["mounts"]}
-    assert (sources["/dev/shm"], sources["/dev/mqueue"]) == ("/dev/shm", "/dev/mqueue")
+    assert (sources["/dev/shm"], sources["/dev/mqueue"]) == (
+        "/dev/shm",
+        "mqueue",
+    )  # a host may have no such path
 
 
 @pytest.mark.parametrize(("size", "expected"), [(0, "size=67108864"), (4096, "size=4096")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -66,3 +67,23 @@ def test_unconfined_needs_no_apparmor(host: Host) -> None:
         """
     )
     assert "exited with code 0" in stack.ok("up")
+
+
+def test_the_hosts_namespaces_all_at_once(host: Host) -> None:
+    """Also where the host has no /dev/mqueue to bind."""
+    stack = host.stack(
+        """
+        services:
+          one:
+            image: host
+            command: [sh, -c, "cd /proc/self/ns; readlink pid ipc uts cgroup net; ls /dev/mqueue"]
+            pid: host
+            ipc: host
+            uts: host
+            cgroup: host
+            network_mode: host
+        """
+    )
+    said = stack.ok("up")
+    for kind in ("pid", "ipc", "uts", "cgroup", "net"):
+        assert os.readlink(f"/proc/self/ns/{kind}") in said
