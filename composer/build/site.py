@@ -17,7 +17,7 @@ from composer.build.faults import fault
 from composer.build.fetch import Fetcher
 from composer.build.ignore import Ignore, read_ignore
 from composer.build.lex import LARGEST, lex
-from composer.build.parse import parse
+from composer.build.parse import Instruction, parse
 from composer.build.request import BUILTIN, Request
 from composer.build.snapshot import Snapshot
 from composer.build.stages import NO_BASE, PROXIES, Plan, Stage, plan, sources, stage_of
@@ -48,8 +48,8 @@ class Site:
         self.folder = self.fetcher.folder(request.context, keep_git=request.builtin("CONTEXT_KEEP_GIT_DIR"))
         text, self.file = self._dockerfile()
         self.lines = lex(text, self.file)
-        self.platform = platform_arguments(request)
         instructions = parse(self.lines)
+        self.platform = platform_arguments(request, instructions)
         self.policy = policy_of(self.lines, request.args)
         self.doubts = self.policy.told(doubts(Script(instructions, self.platform, self.lines.escape)))
         self.plan: Plan = plan(
@@ -205,12 +205,13 @@ def epoch_of(text: str | None) -> int | None:
     return int(text)
 
 
-def platform_arguments(request: Request) -> dict[str, str]:
+def platform_arguments(request: Request, instructions: tuple[Instruction, ...]) -> dict[str, str]:
     """TARGETOS and the like; what builds and what is built are the same here. Build arguments win."""
+    last = [one for one in instructions if one.word == "FROM"][-1]
     here = formats.platform()
     parts = {"PLATFORM": str(here), "OS": here.os, "ARCH": here.architecture, "VARIANT": here.variant}
     found = {f"{who}{part}": value for who in ("TARGET", "BUILD") for part, value in parts.items()}
-    found["TARGETSTAGE"] = request.target or "default"
+    found["TARGETSTAGE"] = request.target or (last.args[2].lower() if len(last.args) == 3 else "")
     return {name: request.args.get(name, value) for name, value in found.items()}
 
 

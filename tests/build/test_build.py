@@ -474,7 +474,7 @@ def test_arguments_that_need_no_arg(yard: Yard) -> None:
     assert first.said == ["last mine box"]
     assert [event.text for event in first.events if event.status == "warning"] == []
     second = yard.build(text, args={"BUILDKIT_CACHE_MOUNT_NS": "two"})
-    assert second.said[0].startswith("default ") and second.said[0].endswith(" build")
+    assert second.said[0].startswith("last ") and second.said[0].endswith(" build")
     told = yard.build(text, args={"BUILDKIT_SYNTAX": "x"}).events
     assert any("BUILDKIT_SYNTAX" in event.text for event in told if event.status == "warning")
 
