@@ -136,10 +136,13 @@ def _pivot(job: Job) -> None:
         # Since Linux 6.8 mountinfo(5) lists mounts by when they came into being, and the stage opened the
         # host's first. A copy of the namespace has them all anew, in the order in which they are attached.
         linux.unshare(linux.CLONE_NEWNS)
-        _unbindable_again(job, propagation)
+        with closing(os.open("/", linux.O_PATH | os.O_CLOEXEC)) as top:
+            _unbindable_again(job, propagation, Root(top))
+            if job.process.get("terminal"):
+                job.terminal = tty.again(Root(top), job.terminal)
 
 
-def _unbindable_again(job: Job, propagation: str) -> None:
+def _unbindable_again(job: Job, propagation: str, root: Root) -> None:
     """The copies of unbindable mounts are private."""
     places = [("/", propagation == "runbindable")] if propagation.endswith("unbindable") else []
     places += [
@@ -148,10 +151,9 @@ def _unbindable_again(job: Job, propagation: str) -> None:
         for kind, recursive in operation.options.propagation[-1:]
         if kind == linux.MS_UNBINDABLE
     ]
-    with closing(os.open("/", linux.O_PATH | os.O_CLOEXEC)) as top:
-        for path, recursive in places:
-            with closing(Root(top).open(path)) as place:
-                linux.mount_setattr(place, propagation=linux.MS_UNBINDABLE, recursive=recursive, path=path)
+    for path, recursive in places:
+        with closing(root.open(path)) as place:
+            linux.mount_setattr(place, propagation=linux.MS_UNBINDABLE, recursive=recursive, path=path)
 
 
 def _personality(job: Job) -> None:

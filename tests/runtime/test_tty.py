@@ -25,6 +25,11 @@ def test_from_its_own_devpts_with_a_size(box: Box) -> None:
     assert drain(container.console).split() == ["/dev/pts/0", "40", "100", "88", "0"]
 
 
+def test_streams_lead_to_its_name(box: Box) -> None:
+    container = box.start(on_terminal(box, "sh", "-c", "ls -l /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2"))
+    assert [line.split()[-1] for line in drain(container.console).splitlines()] == ["/dev/pts/0"] * 3
+
+
 def test_belongs_to_the_user(box: Box) -> None:
     spec = on_terminal(box, "sh", "-c", "stat -c '%u %a' /dev/pts/0", user={"uid": 1000, "gid": 1000})
     assert drain(box.start(spec).console).split() == ["1000", "620"]
