@@ -93,7 +93,7 @@ def test_it_shows_how_each_container_is(stack: Stack) -> None:
 
     async def look(app: Board, pilot: Pilot[None]) -> None:
         await until(pilot, lambda: shows(app, "db-1", "(healthy)"))
-        await until(pilot, lambda: len(app.history.cpu.get(f"{stack.name}-db-1", ())) > 2)
+        await until(pilot, lambda: len(app.table.history.cpu.get(f"{stack.name}-db-1", ())) > 2)
         assert shows(app, "wrong-1", "Exited (3)")
         assert shows(app, stack.name, "2 running", "1 failed", "cpu", "memory")
         db, web = (cells(app, f"{stack.name}-{name}-1") for name in ("db", "web"))

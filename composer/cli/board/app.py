@@ -13,35 +13,24 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.events import Resize
-from textual.widgets import DataTable, Input, RichLog, Static, TabbedContent, TabPane
+from textual.widgets import Input, RichLog, Static, TabbedContent, TabPane
 
 from composer.api.client import Supervisor
 from composer.api.context import Context
 from composer.api.select import RUNNING
 from composer.api.wish import apply, check
 from composer.cli.board import cells
+from composer.cli.board.containers import Containers
 from composer.cli.board.keys import Keys
-from composer.cli.board.reading import History, Reader, Reading
+from composer.cli.board.reading import Reader, Reading
 from composer.cli.board.tail import Tail
 from composer.cli.keys import shell_command
 from composer.cli.render import words
-from composer.cli.render.prefix import short
-from composer.cli.render.sizes import decimal
 from composer.errors import ComposerError
 from composer.record import ContainerRow
 
 LOOK: Final = 0.1
 """Seconds between looks at what the readers have left."""
-COLUMNS: Final = (
-    # head, columns of the terminal from which it is shown
-    ("", 0),
-    ("CONTAINER", 0),
-    ("STATUS", 50),
-    ("CPU", 0),
-    ("MEMORY", 70),
-    ("NETWORK ↓ ↑", 135),
-    ("PORTS", 110),
-)
 STYLE: Final = """
 Screen { background: #16161e; }
 #top { height: 1; margin: 0 0 1 0; background: #1f2335; }
@@ -87,7 +76,6 @@ class Board(App[None]):
         self.context = context
         self.title = context.stack_name
         self.reader = Reader(context)
-        self.history = History()
         self.reading = Reading([], [], {}, [])
         self.all_logs = False
         self.tail = Tail(context, "")
@@ -101,7 +89,7 @@ class Board(App[None]):
 
     def compose(self) -> ComposeResult:
         yield Static(id="top")
-        yield DataTable(id="containers", cursor_type="row", cursor_foreground_priority="renderable")
+        yield Containers(self.context.stack_name)
         with Vertical(id="below"), TabbedContent(id="tabs"):
             with TabPane("Logs", id="logs"):
                 yield RichLog(id="lines", max_lines=5000)
@@ -117,7 +105,7 @@ class Board(App[None]):
     def on_mount(self) -> None:
         self.theme = "tokyo-night"
         self.table.focus()
-        self.set_columns(self.size.width)
+        self.table.set_columns(self.size.width)
         self.reader.thread.start()
         self.set_interval(LOOK, self.look)
 
@@ -126,22 +114,13 @@ class Board(App[None]):
         self.tail.end()
 
     @property
-    def table(self) -> DataTable[Text]:
-        return self.query_one("#containers", DataTable)
+    def table(self) -> Containers:
+        return self.query_one(Containers)
 
     def on_resize(self, event: Resize) -> None:
         self.screen.set_class(event.size.height < LOW, "low")
-        self.set_columns(event.size.width)
+        self.table.set_columns(event.size.width)
         self.query_one(Keys).refresh(recompose=True)
-
-    def set_columns(self, columns: int) -> None:
-        """As many as there is room for."""
-        heads = [head for head, least in COLUMNS if columns >= least]
-        if [str(column.label) for column in self.table.ordered_columns] != heads:
-            self.table.clear(columns=True)
-            for head in heads:
-                self.table.add_column(head, key=head)
-        self.show_rows()
 
     # --- what is shown
 
@@ -152,7 +131,7 @@ class Board(App[None]):
         reading = self.reader.take()
         if reading is not None:
             self.reading = reading
-            self.history.add(reading)
+            self.table.history.add(reading)
             self.show_rows()
             self.show_events()
             self.show_details()
@@ -168,41 +147,7 @@ class Board(App[None]):
         self.query_one("#top", Static).update(
             cells.summary(self.context.stack_name, self.reading.rows, cpu, memory)
         )
-        table = self.table
-        wanted = {row["name"]: self.cells_of(row) for row in self.reading.rows}
-        wanted |= {f"service {name}": missing(name) for name in self.reading.missing}
-        if [key.value for key in table.rows] != list(wanted):
-            at = self.key
-            table.clear()
-            for key, row in wanted.items():
-                table.add_row(*(row.get(str(c.label), Text()) for c in table.ordered_columns), key=key)
-            if at in wanted:
-                table.move_cursor(row=list(wanted).index(at))
-            return
-        for key, row in wanted.items():
-            for column in table.ordered_columns:
-                head = str(column.label)
-                table.update_cell(key, head, row.get(head, Text()), update_width=True)
-
-    def cells_of(self, row: ContainerRow) -> dict[str, Text]:
-        name = row["name"]
-        numbers = self.reading.numbers.get(name)
-        shown = {
-            "": cells.mark(row),
-            "CONTAINER": Text(short(name, self.context.stack_name)),
-            "STATUS": Text(words.status(row), cells.mood(row)),
-            "PORTS": Text(words.ports(row["ports"]), cells.QUIET),
-        }
-        if numbers is not None:
-            size = max(min((self.size.width - 92) // 3, 30), 8 if self.size.width >= 60 else 0)
-            most = 1.25 * max(self.history.memory.get(name, (1,)), default=1)
-            cpu = cells.curve(self.history.cpu.get(name, ()), size, cells.CALM_CPU, cells.NOTE)
-            memory = cells.curve(self.history.memory.get(name, ()), size, numbers.limit or most, cells.BUSY)
-            shown["CPU"] = cpu.append_text(cells.percent(numbers.cpu))
-            shown["MEMORY"] = memory.append_text(cells.memory(numbers.memory, numbers.limit))
-            traffic = f"{decimal(numbers.received):>7} {decimal(numbers.sent):>7}"
-            shown["NETWORK ↓ ↑"] = Text(traffic, cells.QUIET)
-        return shown
+        self.table.show(self.reading)
 
     def show_lines_anew(self) -> None:
         self.query_one("#lines", RichLog).clear()
@@ -248,16 +193,8 @@ class Board(App[None]):
     # --- what is chosen
 
     @property
-    def key(self) -> str:
-        """Of the row under the cursor, "" for none."""
-        table = self.table
-        if not table.is_valid_row_index(table.cursor_row):
-            return ""
-        return str(table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value)
-
-    @property
     def row(self) -> ContainerRow | None:
-        key = self.key
+        key = self.table.key
         return next((row for row in self.reading.rows if row["name"] == key), None)
 
     @property
@@ -269,7 +206,7 @@ class Board(App[None]):
     @property
     def service(self) -> str:
         row = self.row
-        return row["service"] if row else self.key.removeprefix("service ")
+        return row["service"] if row else self.table.key.removeprefix("service ")
 
     def on_data_table_row_highlighted(self) -> None:
         self.all_logs = False
@@ -362,14 +299,6 @@ class Board(App[None]):
             return
         with self.suspend():
             subprocess.run(shell_command(self.context, row["service"], row["number"]), check=False)
-
-
-def missing(service: str) -> dict[str, Text]:
-    return {
-        "": Text("○", cells.QUIET),
-        "CONTAINER": Text(service, cells.QUIET),
-        "STATUS": Text("no container", cells.QUIET),
-    }
 
 
 def details(row: ContainerRow) -> dict[str, str]:
