@@ -119,7 +119,7 @@ class Host(NamedTuple):
     userns: Callable[[Any, Any], int]  # (uid mappings, gid mappings) → descriptor of such a namespace
     owner: Owner | None  # by whom the layers of overlays are shown
     groups: Mapping[str, str]  # cgroup hierarchy's mount point → the container's directory in it
-    alone: bool  # cgroup v2 is all there is
+    unified: str  # the mount point of cgroup v2; "" without
 
 
 class Operation:
@@ -224,19 +224,25 @@ class Layers(Operation):
 
 
 class Cgroup(Operation):
-    """The container's own groups: one tree with v2 alone, else a tmpfs with one directory per hierarchy."""
+    """The container's own groups: one tree with v2 alone, or if only that is asked for (`cgroup2`), else a
+    tmpfs with one directory per hierarchy.
+    """
 
-    def __init__(self, destination: str, options: Options) -> None:
+    def __init__(self, destination: str, options: Options, fstype: str) -> None:
         super().__init__(destination, options)
         self.trees: list[tuple[str, int]] = []
-        self.alone = False
+        self.alone = fstype == "cgroup2"
 
     def held(self) -> list[int]:
         return [tree for _, tree in self.trees]
 
     def open(self, host: Host) -> None:
-        self.alone = host.alone
+        if self.alone and not host.unified:
+            raise StepError("mounts", errno.ENODEV, self.destination, "there is no cgroup v2 here")
+        self.alone = self.alone or [*host.groups] == [host.unified]
         for mountpoint, directory in host.groups.items():
+            if self.alone and mountpoint != host.unified:
+                continue
             tree = linux.open_tree(linux.AT_FDCWD, directory, linux.OPEN_TREE_CLONE)
             linux.mount_setattr(tree, propagation=linux.MS_PRIVATE, path=directory)
             self.trees.append((os.path.basename(mountpoint), tree))
@@ -300,7 +306,7 @@ def _operation(mount: Mapping[str, Any], bundle: str, own: tuple[Any, Any], labe
     if mount.get("uidMappings") or mount.get("gidMappings") or options.idmap:
         raise StepError("mounts", errno.EINVAL, destination, "only bind mounts can be id-mapped")
     if fstype in ("cgroup", "cgroup2"):
-        return Cgroup(destination, options)
+        return Cgroup(destination, options, fstype)
     if not fstype:
         raise StepError("mounts", errno.EINVAL, destination, "neither a type nor the option bind is given")
     if label:

@@ -177,7 +177,7 @@ def _open_root(job: Job) -> None:
 
 def _open_mounts(job: Job) -> None:
     job.operations = mounts.operations(job.spec, job.bundle)
-    host = mounts.Host(sample, job.owner, _groups(job.group), alone=cgroup.layout().kind == "v2")
+    host = mounts.Host(sample, job.owner, _groups(job.group), unified=cgroup.layout().unified or "")
     for operation in job.operations:
         operation.open(host)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from composer.runtime import linux, mounts
+from composer.runtime import cgroup, linux, mounts
 from composer.runtime.errors import StepError
 from tests.runtime.box import Box, Result
 
@@ -197,6 +197,14 @@ def test_the_groups_of_the_container_only(box: Box) -> None:
     rows = [line.split() for line in text.splitlines() if " - cgroup" in line]
     assert rows
     assert {(row[3], row[5].split(",")[0]) for row in rows} == {("/", "ro")}
+
+
+@pytest.mark.kernel
+@pytest.mark.skipif(not cgroup.layout().unified, reason="there is no cgroup v2 here")
+def test_cgroup2_is_the_unified_hierarchy_alone(box: Box) -> None:
+    spec = box.spec("ls", "/sys/fs/cgroup", cgroupsPath=f"/{box.name}")
+    spec["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup2"})
+    assert "cgroup.procs" in box.run(spec).output.split()
 
 
 @pytest.mark.kernel
