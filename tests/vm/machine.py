@@ -21,8 +21,8 @@ HERE = Path(__file__).parent
 MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
 
 # Without hardware virtualisation a second processor costs much in locks and interrupts. Five levels of page
-# tables, guarded access to users' memory, zeroed pages and slow grace periods cost time and decide nothing that
-# is tested.
+# tables, guarded access to users' memory, zeroed pages and slow grace periods cost time, and nothing that is
+# tested depends on them.
 MACHINE = ["-nodefaults", "-no-reboot", "-display", "none", "-cpu", "max,la57=off,smap=off"]
 APPEND = "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off init_on_alloc=0 rcupdate.rcu_expedited=1"
 DRIVE = "format=raw,if=virtio,cache=unsafe,snapshot=on,file="
