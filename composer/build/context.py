@@ -70,12 +70,13 @@ class Source:
 
     def select(self, pattern: str, exclude: Ignore, *, parents: bool = False) -> Iterator[Item]:
         """What a source argument stands for. Nothing is found: no item."""
-        above, _, wanted = pattern.partition("/./") if parents else ("", "", pattern)
-        for node in self._find(f"{above}/{wanted}", deep=parents):
+        above, pivot, _ = pattern.partition("/./")
+        left_out = len([part for part in normpath(f"/{above}").split("/") if part]) if pivot else 0
+        for node in self._find(pattern, deep=parents):
             path = node.path.lstrip("/")
             name = basename(path)
             if parents:
-                name = path.removeprefix(f"{normpath(above).lstrip('/')}/") if above else path
+                name = "/".join(path.split("/")[left_out:])
             if not node.is_directory:
                 if not exclude.ignores(basename(path)):
                     yield Item(name, node, (("", node),))

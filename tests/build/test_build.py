@@ -110,6 +110,28 @@ def test_copy_parents_of_any_depth(yard: Yard) -> None:
     assert built.listing("/q") == ["/q/x", "/q/x/y", "/q/x/y/c.txt", "/q/x/y/d.md"]
 
 
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("/a/b/./c/d", ["c/d/e/bay", "c/d/foo"]),
+        ("/a/b/c/d/.", ["a/b/c/d/e/bay", "a/b/c/d/foo"]),
+        ("./a/b/c/d", ["a/b/c/d/e/bay", "a/b/c/d/foo"]),
+        ("/a/./b/./c", ["b/c/d/e/bay", "b/c/d/foo"]),
+        ("/a/./*/c", ["b/c/d/e/bay", "b/c/d/foo", "b2/c/d/e/bar"]),
+        ("/a/b*/./c/**/e", ["c/d/e/bar", "c/d/e/bay"]),
+        ("/a/b*/./c/**/bar", ["c/d/e/bar"]),
+    ],
+)
+def test_the_part_of_a_path_before_a_dot_stays_behind(yard: Yard, source: str, found: list[str]) -> None:
+    for name in ("a/b/c/d/foo", "a/b/c/d/e/bay", "a/b2/c/d/e/bar"):
+        yard.write(name)
+    built = yard.build(
+        f"FROM {BASE} AS one\nCOPY a /a\nFROM {BASE}\nCOPY --from=one --parents {source} /o/\n"
+    )
+    listing = [path for path in built.listing("/o") if not built.node(path).is_directory]
+    assert [path.removeprefix("/o/") for path in listing] == found
+
+
 def test_copy_of_heredocs(yard: Yard) -> None:
     built = yard.build(
         "FROM example/base:1\nENV who=me\nCOPY <<one <<-'two' /h/\nhi $who\none\n\t\thi $who\n\ttwo\n"
