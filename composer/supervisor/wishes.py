@@ -6,7 +6,7 @@ What a wish does is the plan's matter. Here is what it is about, whether it can 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import anyio
@@ -48,6 +48,7 @@ class Wishes:
             core.owner.take(request.fds["owner"])
         core.loop.parallel = max(int(request.fields.get("parallel") or 0), 0)
         frames: list[dict[str, Any]] = []
+        told: set[str] = set()
         arrived = anyio.Event()
 
         def report(action: Action, phase: str, text: str) -> None:
@@ -56,6 +57,7 @@ class Wishes:
 
         def tell(frame: dict[str, Any]) -> None:
             frames.append(frame)
+            told.add(frame["id"])
             arrived.set()
 
         begins = GOALS[options.goal].target == "running"
@@ -88,6 +90,7 @@ class Wishes:
             failures = [[entry.instance, entry.reason] for entry in operation.failures]
             if operation.superseded:
                 failures.append(["this command", f"was ended by `{operation.superseded}`"])
+            self.tell_left_alone(operation, told)
             if request.fields.get("wait") and not failures:
                 failures = await self.until_ready(request, options)
             tasks.cancel_scope.cancel()
@@ -102,6 +105,17 @@ class Wishes:
         self.tell_moved(options)
         notices, core.notices = core.notices, []
         return {"failures": failures, "notices": notices}
+
+    def tell_left_alone(self, operation: Operation, told: Collection[str]) -> None:
+        """What runs as `up` wants it without anything having been done: nobody is to wonder about silence."""
+        core, options = self.core, operation.options
+        if options.goal != "up" or operation.superseded or core.loop.desired is None:
+            return
+        chosen = select(core.loop.desired, core.world.observed(), options).chosen
+        lives = [x for x in core.world.containers.values() if x.plan.alive and not x.plan.oneoff]
+        names = {f"Container {live.name}" for live in lives if live.plan.slot.service in chosen}
+        for name in sorted(names.difference(told)):
+            operation.tell({"id": name, "text": "Running", "state": "done"})
 
     def tell_moved(self, options: Options) -> None:
         """After an `up`: which tags mean another image by now; and have it found out for the next time."""

@@ -169,7 +169,8 @@ def test_a_successor_keeps_its_number_and_commands_find_it(
         stack.ok("up", "-d")
         assert sorted(int(name.rpartition("-")[2]) for name in stack.ps()) == numbers
         assert stack.ok("exec", "-T", "web", "printenv", "VERSION") == f"{version}\n"
-        assert stack("up", "-d").stderr == "", "what is there is left alone, whatever its number"
+        names = sorted(f" Container {stack.name}-web-{number}  Running" for number in numbers)
+        assert stack("up", "-d").stderr.splitlines() == names, "it is left alone, whatever its number"
     stack.ok("up", "-d", "--scale", "web=1")
     assert [int(name.rpartition("-")[2]) for name in stack.ps()] == [1]
 
