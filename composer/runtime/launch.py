@@ -32,7 +32,7 @@ class Launch(NamedTuple):
 
     def run(self) -> None:
         """Returns only by StepError."""
-        run_steps(STEPS, self)
+        run_steps(STEPS, self._replace(process=_at_home(self.process)))
 
     @property
     def locked(self) -> bool:
@@ -125,6 +125,14 @@ def environment(spec: Mapping[str, Any]) -> dict[str, str]:
     return dict(entry.partition("=")[::2] for entry in spec.get("env") or ())
 
 
+def _at_home(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With a HOME: every runtime sets one, engines rely on it. Before the filter, which may refuse it."""
+    if environment(spec).get("HOME"):
+        return spec
+    home = users.home((spec.get("user") or {}).get("uid", 0))
+    return {**spec, "env": [*(spec.get("env") or ()), f"HOME={home}"]}
+
+
 def find(spec: Mapping[str, Any]) -> str:
     """The file that args[0] means, in the container's own PATH. Raises OSError: ENOENT, EACCES.
 
@@ -162,10 +170,7 @@ def _descriptors(job: Launch) -> None:
 
 
 def _execute(job: Launch) -> None:
-    variables = environment(job.process)
-    if not variables.get("HOME"):  # every runtime sets it, and engines rely on that
-        variables["HOME"] = users.home((job.process.get("user") or {}).get("uid", 0))
-    os.execve(find(job.process), job.process["args"], variables)
+    os.execve(find(job.process), job.process["args"], environment(job.process))
 
 
 STEPS: tuple[tuple[str, Callable[[Launch], None]], ...] = (

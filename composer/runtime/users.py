@@ -79,9 +79,15 @@ def switch(user: Mapping[str, Any]) -> None:
 
 
 def home(uid: int) -> str:
-    """Where the /etc/passwd of this root has the user's home, passwd(5); "/" if it tells none."""
+    """Where the /etc/passwd of this root has the user's home, passwd(5); "/" if it tells none.
+
+    Descriptors of the host are still open here, to which no link of the container may lead.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
     try:
-        with closing(os.open("/etc/passwd", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
+        with closing(
+            linux.openat2(linux.AT_FDCWD, "/etc/passwd", flags, linux.RESOLVE_NO_MAGICLINKS)
+        ) as file:
             text = os.read(file, _LONGEST_PASSWD) if stat.S_ISREG(os.fstat(file).st_mode) else b""
     except OSError:
         return "/"

@@ -301,11 +301,19 @@ def test_a_home_comes_from_the_images_users(engine: Engine, passwd: str | None, 
     assert engine.ok(*run) == "/said\n"
 
 
-def test_a_file_of_users_that_is_none_holds_nobody_up(engine: Engine) -> None:
-    (engine.bundle / "rootfs" / "etc").mkdir()
-    os.mkfifo(engine.bundle / "rootfs" / "etc" / "passwd")
+def test_a_file_of_users_that_is_none_holds_nobody_up_and_leads_nowhere(engine: Engine) -> None:
+    passwd = engine.bundle / "rootfs" / "etc" / "passwd"
+    passwd.parent.mkdir()
+    os.mkfifo(passwd)
     engine.configure("sh", "-c", "echo $HOME")
-    assert engine.ok("run", "--bundle", str(engine.bundle), engine.id) == "/\n"
+    run = ("run", "--bundle", str(engine.bundle), engine.id)
+    assert engine.ok(*run) == "/\n"
+    passwd.unlink()
+    passwd.symlink_to("/proc/self/fd/0")  # what is open while the container is made is not its file
+    users = engine.directory / "users"
+    users.write_text("root:x:0:0::/leaked:/bin/sh\n")
+    with users.open() as file:
+        assert engine.ok(*run, stdin=file) == "/\n"
 
 
 def test_what_the_kernel_says_is_written_as_engines_look_for_it(engine: Engine) -> None:
