@@ -87,3 +87,17 @@ def test_the_hosts_namespaces_all_at_once(host: Host) -> None:
     said = stack.ok("up")
     for kind in ("pid", "ipc", "uts", "cgroup", "net"):
         assert os.readlink(f"/proc/self/ns/{kind}") in said
+
+
+def test_a_user_beyond_the_ids_of_the_namespace_is_told_the_way_out(host: Host) -> None:
+    stack = host.stack(
+        """
+        services:
+          one: {image: host, command: [sleep, "1000"], init: true}
+        """
+    )
+    stack.ok("up", "-d")
+    done = stack("exec", "-T", "-u", "99999", "one", "id")
+    assert done.returncode != 0
+    assert "its user namespace has no row for the id 99999" in done.stderr
+    assert "userns_mode: host" in done.stderr
