@@ -40,7 +40,7 @@ COLUMNS: Columns = {"NAME": "Name", "STATE": lambda row: row["State"].upper()}
     [
         ("table", "NAME    STATE\nweb-1   RUNNING\ndb-1    EXITED"),
         ("", "NAME    STATE\nweb-1   RUNNING\ndb-1    EXITED"),
-        ("json", "\n".join(map(json.dumps, ROWS))),
+        ("json", "\n".join(json.dumps(row, separators=(",", ":")) for row in ROWS)),
         ("{{.Name}}={{.State}}", "web-1=running\ndb-1=exited"),
         ("table {{.Name}}\t{{.State}}", "NAME    STATE\nweb-1   running\ndb-1    exited"),
     ],
