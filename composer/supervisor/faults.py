@@ -28,7 +28,7 @@ def explained(error: RuntimeStepError, live: Live, argv: list[str] | None = None
         text = f"container {live.name}: {bound['source']} cannot be mounted at {error.path}"
         hint = "a source that is not there is made, as an empty folder: look whether its path is right"
         return ComposerError(f"{text}: one is a folder, the other a file", hint=hint)
-    if error.step == "namespaces" and error.path.endswith("Mappings"):
+    if error.step == "namespaces" and (error.path or "").endswith("Mappings"):
         text = f"container {live.name}: its user namespace {error.message}"
         return ComposerError(text, hint="with `userns_mode: host` it has the ids of the host, all of them")
     where = f" ({error.path})" if error.path else ""

@@ -12,9 +12,6 @@ SUITE = {
     "linux_cgroups_pids": "compares the addresses of two numbers",
     "linux_cgroups_relative_pids": "compares the addresses of two numbers",
     "misc_props": "runs `/runtimetest`, which it has not put into the bundle",
-    "mounts": "expects /proc/self/mountinfo in the order of `mounts`. They are attached in that order, but "
-    "since Linux 6.8 the file is sorted by when a mount came into being, and with us the host's sources are "
-    "all opened first: no path of the host is ever looked up from inside a container",
     "pidfile": "kills a program that has ended (`true`) and expects no error; the program `kill` demands one",
     "poststart": "expects the container's shell to have written before the hook's shell does: a race. The "
     "hooks run when the program has been executed",
