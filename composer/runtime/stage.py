@@ -105,6 +105,7 @@ class Job:
         self.line.socket.close()
 
 
+_REFUSED = ("linux.intelRdt", "linux.netDevices", "linux.memoryPolicy", "process.execCPUAffinity")
 # What would change the machine, or nothing, when its namespace is the machine's.
 _NEEDS = (
     *(("hostname", "uts"), ("domainname", "uts"), ("linux.timeOffsets", "time")),
@@ -122,8 +123,10 @@ _DEFAULT_DEVICES: list[dict[str, Any]] = [
 
 
 def _check(job: Job) -> None:
-    if job.linux.get("intelRdt"):
-        raise StepError("specification", errno.EOPNOTSUPP, "linux.intelRdt", "is not supported")
+    for field in _REFUSED:
+        part, _, name = field.partition(".")
+        if (job.linux if part == "linux" else job.process).get(name):
+            raise StepError("specification", errno.EOPNOTSUPP, field, "is not supported")
     for field, kind in _NEEDS:
         part, _, name = field.rpartition(".")
         if (job.linux if part else job.spec).get(name) and not job.namespaces.has(kind):

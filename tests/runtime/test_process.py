@@ -374,9 +374,19 @@ def test_an_unbindable_mount_stays_one(box: Box) -> None:
     assert " unbindable " in row
 
 
-def test_intel_rdt_is_refused_by_name(box: Box) -> None:
-    with pytest.raises(StepError, match=r"linux\.intelRdt: is not supported"):
-        box.create(box.spec("sh", intelRdt={"closID": "x"}))
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        *(("linux", name) for name in ("intelRdt", "netDevices", "memoryPolicy")),
+        ("process", "execCPUAffinity"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(box: Box, part: str, name: str) -> None:
+    """The last three are of later versions of the specification."""
+    spec = box.spec("true")
+    spec[part][name] = {"a": "b"}
+    with pytest.raises(StepError, match=f"{part}.{name}: is not supported"):
+        box.create(spec)
 
 
 def test_labels_are_never_dropped_in_silence(box: Box) -> None:
