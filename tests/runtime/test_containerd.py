@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from composer.runtime import cgroup
 from tests.runtime.box import BUSYBOX, drain
 
 pytestmark = [
@@ -34,6 +35,7 @@ address = "{directory}/socket"
 class Containerd:
     def __init__(self, directory: Path) -> None:
         self.runtime = directory / "composer-runtime"
+        self.group = f"/composer-test-{directory.name}"
         path = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
         self.runtime.write_text(
             f"#!{sys.executable}\n{path}\nfrom composer.runtime.cli import main\nmain()\n"
@@ -57,15 +59,10 @@ class Containerd:
         return subprocess.run([*self.ctr, *words], capture_output=True, text=True, timeout=60, check=False)
 
     def words(self, *words: str) -> list[str]:
-        return [
-            "run",
-            "--runc-binary",
-            str(self.runtime),
-            "--rootfs",
-            *words[:-1],
-            str(self.rootfs),
-            words[-1],
-        ]
+        """`ctr run`, up to the container's command; the last word is its name."""
+        *flags, name = words
+        flags += ["--cgroup", f"{self.group}/{name}", "--runc-binary", str(self.runtime), "--rootfs"]
+        return ["run", *flags, str(self.rootfs), name]
 
     def end(self) -> None:
         for name in self("container", "ls", "-q").stdout.split():
@@ -73,6 +70,7 @@ class Containerd:
             self("container", "rm", name)
         self.process.terminate()
         self.process.communicate(timeout=30)
+        cgroup.open(self.group).remove()
 
 
 @pytest.fixture(scope="module")
