@@ -33,18 +33,6 @@ def open_pair(root: Root, size: Mapping[str, int] | None, user: Mapping[str, Any
     return master, terminal
 
 
-def again(root: Root, terminal: int) -> int:
-    """The same terminal by its name in `root`, which is a copy of the mounts that it was opened in: else its
-    name is none that a program could find. As it was, when something else is there.
-    """
-    path = f"/dev/pts/{os.minor(os.fstat(terminal).st_rdev)}"
-    with closing(root.open(path)) as found:
-        if not os.path.sameopenfile(found, terminal):
-            return terminal
-    with closing(terminal):
-        return root.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-
-
 def bind_console(root: Root, terminal: int) -> None:
     """Show the terminal as /dev/console, as pid 1 of a machine would have it. Links are not followed."""
     node = linux.open_tree(terminal, "", linux.OPEN_TREE_CLONE | linux.AT_EMPTY_PATH)
