@@ -18,8 +18,10 @@ from typing import TypeVar
 
 from composer.errors import ConflictError
 from composer.network.netlink import NETLINK_NETFILTER, Netlink, NetlinkError, attribute, attributes
+from composer.network.nft import expr
 from composer.network.nft.apply import delete, replace
 from composer.network.nft.faults import waiting
+from composer.network.nft.table import Table
 from composer.syscalls import setns
 
 T = TypeVar("T")
@@ -53,18 +55,28 @@ class Delay:
         self.socket, self.rules = within(pid, lambda: (opened(), Netlink(protocol=NETLINK_NETFILTER)))
         try:
             self.number = self._bind()
-            self.table = waiting(fault, self.number, interfaces)
-            replace(self.rules, self.table)
+            self.table = self._divert(fault, list(interfaces))
         except (OSError, NetlinkError) as error:
             self.socket.close()
             self.rules.close()
             raise ConflictError(
                 f"this kernel cannot hold packets back: {error}",
-                hint="it needs nfnetlink_queue and xt_NFQUEUE",
+                hint="it needs nfnetlink_queue, and nft_queue or xt_NFQUEUE",
             ) from error
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
         self.socket.setblocking(False)
         self.loop.add_reader(self.socket, self._arrived)
+
+    def _divert(self, fault: int, interfaces: list[str]) -> Table:
+        table = waiting(fault, self.number, interfaces)
+        try:
+            replace(self.rules, table)
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            table = waiting(fault, self.number, interfaces, expr.queue_target)
+            replace(self.rules, table)
+        return table
 
     def _bind(self) -> int:
         """The first number that nobody else uses."""

@@ -167,9 +167,13 @@ def comment(text: str) -> bytes:
 
 
 def queue(number: int) -> bytes:
-    """To whoever listens to this queue, or on when nobody does (xt_NFQUEUE, revision 3).
+    """To whoever listens to this queue, or on when nobody does."""
+    return _expression("queue", attribute(1, struct.pack(">H", number)), attribute(3, struct.pack(">H", 1)))
 
-    nft's own expression does the same, but many kernels are built without it.
+
+def queue_target(number: int) -> bytes:
+    """The same by xt_NFQUEUE, revision 3. Some kernels are built without the former; and where this is a module,
+    none loads it by itself: for the family inet the kernel has no name to ask modprobe for.
     """
     info = struct.pack("=HHHxx", number, 1, 1)
     return _expression("target", string(1, "NFQUEUE"), be32(2, 3), attribute(3, info))

@@ -7,7 +7,7 @@ namespace of its container: not every kernel can have frames of a bridge wait.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from composer.network.nft import expr
 from composer.network.nft.table import DROP, Chain, Part, Rule, Set, Table, rule
@@ -58,11 +58,13 @@ def tables(stack: str, faults: Faults) -> tuple[Table, Table]:
     return Table(name, (*apart, cut), chains, "bridge"), Table(name, apart, (routed,))
 
 
-def waiting(fault: int, queue: int, interfaces: Iterable[str]) -> Table:
+def waiting(
+    fault: int, number: int, interfaces: Iterable[str], queue: Callable[[int], bytes] = expr.queue
+) -> Table:
     """In a container's network namespace: what leaves by these interfaces waits in a queue."""
     names = Set("slow", ("ifname",), (), tuple(((name,), ()) for name in sorted(interfaces)))
     out: Part = ("oifname @slow", expr.oifname() + expr.lookup("slow"))
-    queued: Part = (f"queue num {queue} bypass", expr.queue(queue))
+    queued: Part = (f"queue flags bypass to {number}", queue(number))
     chain = Chain("leaving", "filter", "postrouting", 300, (rule(out, queued),))
     return Table(f"composer-delay-{fault}", (names,), (chain,))
 
