@@ -172,8 +172,8 @@ def queue(number: int) -> bytes:
 
 
 def queue_target(number: int) -> bytes:
-    """The same by xt_NFQUEUE, revision 3. Some kernels are built without the former; and where this is a module,
-    none loads it by itself: for the family inet the kernel has no name to ask modprobe for.
+    """The same by xt_NFQUEUE, revision 3. Some kernels are built without the former; where this is a
+    module, none loads it by itself: for the family inet the kernel has no name to ask modprobe for.
     """
     info = struct.pack("=HHHxx", number, 1, 1)
     return _expression("target", string(1, "NFQUEUE"), be32(2, 3), attribute(3, info))
