@@ -6,7 +6,6 @@ keeper went down is told apart by `boot` and by the keeper's life lock: `read_re
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, TypedDict
 
 from composer.disk import is_locked, read_json, write_json
@@ -83,11 +82,6 @@ class Record(TypedDict):
     slots: dict[str, dict[str, Any]]
     oneoffs: dict[str, dict[str, Any]]
     owner: list[int]
-
-
-def boot_id() -> str:
-    """This boot of the machine, random(4)."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def empty(stack: str) -> Record:

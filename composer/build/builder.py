@@ -93,6 +93,7 @@ class Builder:
                 self.end()
             if self.worked:
                 self.cache.sync()
+                self.store.unpacked.settle()
         if self.worked:
             from composer.build.forget import largest, trim
 

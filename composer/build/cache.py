@@ -25,11 +25,10 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from composer.disk import locked, read_json, write_json
+from composer.disk import boot_id, locked, read_json, write_json
 from composer.paths import Paths
 from composer.value import Value
 
@@ -57,11 +56,6 @@ class Cache:
         for name in ("layers", "steps", "notes", "mounts", "work", "synced"):
             (self.root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    @cached_property
-    def boot(self) -> str:
-        """What tells this run of the machine from others, random(4)."""
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
     def sync(self) -> None:
         """From here on what was written until now is good after a crash of the machine, too."""
         from composer.syscalls import syncfs
@@ -72,7 +66,7 @@ class Cache:
             syncfs(descriptor)
         finally:
             os.close(descriptor)
-        write_json(self.root / "synced" / self.boot, until)
+        write_json(self.root / "synced" / boot_id(), until)
 
     # Steps and layers
 
@@ -81,7 +75,7 @@ class Cache:
         record = read(path)
         if record is None or (record["layer"] and not self.directory(record["layer"]).is_dir()):
             return None
-        if record["boot"] != self.boot and record["at"] > (read(self.root / "synced" / record["boot"]) or 0):
+        if record["boot"] != boot_id() and record["at"] > (read(self.root / "synced" / record["boot"]) or 0):
             return None
         os.utime(path)
         return Done(record["layer"], record["created"])
@@ -95,7 +89,7 @@ class Cache:
         if upper is not None:
             self.directory(layer).parent.mkdir(mode=0o700)
             upper.rename(self.directory(layer))
-        record = {"layer": layer, "created": created, "boot": self.boot, "at": time.time()}
+        record = {"layer": layer, "created": created, "boot": boot_id(), "at": time.time()}
         write_json(self.root / "steps" / key, record, durable=False)
         return Done(layer, created)
 

@@ -1,9 +1,11 @@
 """Layers as directories, one per diff id, shared by all images and containers.
 
 `layers/<hex>/fs` is what overlayfs stacks, `layers/<hex>/facts.json` what was learnt on the way. A
-directory in `layers` is whole: it is made in `unfinished`, under a lock on itself, and appears by rename
-after its content reached the disk. Whoever waits for the lock of another process finds the layer there, or
-starts over.
+directory in `layers` is whole: it is made in `unfinished`, under a lock on itself, and appears by rename.
+Whoever waits for the lock of another process finds the layer there, or starts over.
+
+Nobody waits for the disk: `unsettled/<hex>` names the boot that a layer was unpacked in until `settle` has
+seen it there. In another boot such a layer is as good as none, and is unpacked again.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from composer.disk import read_json, write_json
+from composer.disk import boot_id, locked, read_json, write_atomic, write_json
 from composer.layered import Layered, copy_directories
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Unpacked:
         return self._home(diff_id) / "fs"
 
     def has(self, diff_id: str) -> bool:
-        return self._home(diff_id).exists()
+        return _is_whole(self._home(diff_id), self._note(diff_id))
 
     def size(self, diff_id: str) -> int:
         """Bytes of the layer's archive."""
@@ -125,8 +127,25 @@ class Unpacked:
         doomed = self.root / "unfinished" / f"deleted-{diff_id.partition(':')[2]}"
         shutil.rmtree(doomed, ignore_errors=True)
         self._home(diff_id).rename(doomed)  # so that half a layer is never seen
+        self._note(diff_id).unlink(missing_ok=True)
         shutil.rmtree(doomed)
         return size
+
+    def settle(self) -> None:
+        """What was unpacked until now is on the disk from here on. Waits for the disk."""
+        folder = self.root / "unsettled"
+        notes = [note for note in folder.iterdir() if _read(note) == boot_id()] if folder.is_dir() else []
+        if not notes:
+            return
+        from composer.syscalls import syncfs
+
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            syncfs(descriptor)  # one call instead of an fsync for each of thousands of files
+        finally:
+            os.close(descriptor)
+        for note in notes:
+            note.unlink(missing_ok=True)
 
     def sweep_unfinished(self) -> None:
         """Remove what broken writers left. Only while sweeping, when there are no writers."""
@@ -151,37 +170,59 @@ class Unpacked:
         return ready
 
     def _facts(self, diff_id: str) -> dict[str, Any]:
-        return read_json(self._home(diff_id) / "facts.json") or {}
+        return (read_json(self._home(diff_id) / "facts.json") or {}) if self.has(diff_id) else {}
 
     def _home(self, diff_id: str) -> Path:
         return self.root / "layers" / diff_id.partition(":")[2]
 
+    def _note(self, diff_id: str) -> Path:
+        return self.root / "unsettled" / diff_id.partition(":")[2]
+
     def _unfinished(self, diff_id: str) -> _Unfinished:
-        return _Unfinished(self.root / "unfinished" / diff_id.partition(":")[2], self._home(diff_id))
+        place = self.root / "unfinished" / diff_id.partition(":")[2]
+        return _Unfinished(place, self._home(diff_id), self._note(diff_id))
 
     def _finish(self, diff_id: str, place: Path, facts: dict[str, object]) -> None:
-        from composer.syscalls import syncfs
-
         write_json(place / "facts.json", facts, durable=False)
         if facts["implicit"]:
             (place / "implicit").touch()
-        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            syncfs(descriptor)  # one call instead of an fsync for each of thousands of files
-        finally:
-            os.close(descriptor)
-        place.rename(self._home(diff_id))
+        home, note = self._home(diff_id), self._note(diff_id)
+        note.parent.mkdir(exist_ok=True, mode=0o700)
+        with locked(self.root / "unsettled.lock"):
+            if home.exists() and not self.has(diff_id):
+                lost = self.root / "unfinished" / f"deleted-{home.name}"
+                shutil.rmtree(lost, ignore_errors=True)
+                home.rename(lost)
+            write_atomic(note, boot_id().encode())
+            folder = os.open(note.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)  # never the layer without its note
+            finally:
+                os.close(folder)
+            place.rename(home)
+
+
+def _is_whole(home: Path, note: Path) -> bool:
+    made_in = _read(note)
+    return (made_in is None or made_in == boot_id()) and home.exists()
+
+
+def _read(note: Path) -> str | None:
+    try:
+        return note.read_text()
+    except FileNotFoundError:
+        return None
 
 
 class _Unfinished:
     """Holds the lock of a layer in the making; gives its empty directory, or None when it is made already."""
 
-    def __init__(self, place: Path, home: Path) -> None:
-        self._place, self._home = place, home
+    def __init__(self, place: Path, home: Path, note: Path) -> None:
+        self._place, self._home, self._note = place, home, note
         self._lock = -1
 
     def __enter__(self) -> Path | None:
-        while not self._home.exists():
+        while not _is_whole(self._home, self._note):
             self._place.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._home.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(self._place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

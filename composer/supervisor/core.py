@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.abc import TaskGroup
 
-from composer.disk import read_json, write_json
+from composer.disk import boot_id, read_json, write_json
 from composer.errors import ComposerError, NotFoundError
 from composer.keeper.launch import address
 from composer.model.digest import from_json, load_stack, to_json
@@ -26,7 +26,7 @@ from composer.network.netlink import NetlinkError
 from composer.paths import Paths, StackPaths
 from composer.plan.options import Desired
 from composer.plan.restart import next_restart
-from composer.record import Record, boot_id, damaged, empty, settle, stored_record, write_record
+from composer.record import Record, damaged, empty, settle, stored_record, write_record
 from composer.supervisor import crash
 from composer.supervisor.containers import Containers
 from composer.supervisor.desires import digests, network_digests

@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -73,6 +75,15 @@ class Images:
         image = await self.store.pull(reference, platform=platform or None, progress=progress)
         self.known.pop(reference, None)
         self.world.images[reference] = ImageState(image.id, time.time_ns())
+
+    def settle(self) -> None:
+        """Layers reach the disk meanwhile. Nobody waits for it, not even our own end."""
+
+        def work() -> None:
+            with suppress(OSError):
+                self.store.unpacked.settle()
+
+        threading.Thread(target=work, name="composer-settle", daemon=True).start()
 
     async def build(self, stack: Stack, service: Service) -> None:
         """In a process of its own, which forks. Raises ImageError with what the failing step said last."""

@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 from composer.bundle import userns
 from composer.bundle.inputs import IDS, Account, Binding
-from composer.disk import locked, read_json, write_json
+from composer.disk import boot_id, locked, read_json, write_json
 from composer.errors import ComposerError, UsageError
 from composer.images.image import Image
 from composer.model.stack import Service, Stack
 from composer.paths import Paths
-from composer.record import boot_id
 from composer.runtime import idmaps
 from composer.runtime.namespaces import new_userns, root_of
 

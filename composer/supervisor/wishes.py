@@ -118,10 +118,14 @@ class Wishes:
             operation.tell({"id": name, "text": "Running", "state": "done"})
 
     def tell_moved(self, options: Options) -> None:
-        """After an `up`: which tags mean another image by now; and have it found out for the next time."""
+        """After an `up`: which tags mean another image by now; and have it found out for the next time.
+
+        Layers that it brought here reach the disk while nobody waits.
+        """
         from composer.supervisor import tags
 
         if options.goal == "up":
+            self.core.images.settle()
             self.core.notices += tags.moved(self.core)
             if not offline.is_offline():
                 self.core.tasks.start_soon(tags.ask, self.core)

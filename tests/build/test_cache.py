@@ -16,6 +16,7 @@ import pytest
 from composer.build.cache import Cache
 from composer.build.faults import DockerfileError
 from composer.build.forget import LARGEST, VARIABLE, largest, size, trim
+from composer.disk import boot_id
 from composer.errors import ImageError, UsageError
 from tests.build.conftest import BASE, Yard, rootfs
 
@@ -194,7 +195,7 @@ def test_what_a_crash_of_the_machine_may_have_damaged_is_not_used(yard: Yard) ->
     """Steps of a build that came to its end are good; what was written after the last one is not."""
     yard.build(FROM + "RUN touch /x\n")
     cache = Cache(yard.paths)
-    before = cache.boot
+    before = boot_id()
     rename(cache, before, "another-start")
     assert yard.build().done == []
     (cache.root / "synced" / "another-start").unlink()

@@ -275,6 +275,35 @@ def test_an_old_archive_of_docker(store: Store, busybox: Image, tmp_path: Path) 
 
 
 KIND = b"application/vnd.oci.image.manifest.v1+json"
+
+
+def test_a_layer_counts_in_another_boot_only_once_it_is_on_the_disk(store: Store, busybox: Image) -> None:
+    """After a power cut what was not is unpacked again, whatever is left of it."""
+    (note,) = (store.paths.images / "unsettled").iterdir()
+    layer = Path(busybox.root[0].lowers[0])
+    note.write_text("an earlier boot")
+    (layer / "etc/greeting").write_text("")
+    (layer.parent / "facts.json").write_text("")
+    assert store.summaries()[0].size == 0
+    again = store.get("example/busybox:1")
+    assert again.root == busybox.root
+    assert (layer / "etc/greeting").read_text() == "hello\n"
+    assert store.check() == []
+    store.unpacked.settle()
+    assert not note.exists() and store.unpacked.has(again.config["rootfs"]["diff_ids"][0])
+    inode = layer.stat().st_ino
+    store.import_(rootfs(("etc/greeting", b"hello\n")), "example/twice:1")
+    assert layer.stat().st_ino == inode, "a layer that is there is not replaced"
+
+
+def test_a_lost_layer_is_pruned_like_any(store: Store, busybox: Image) -> None:
+    (note,) = (store.paths.images / "unsettled").iterdir()
+    note.write_text("an earlier boot")
+    (Path(busybox.root[0].lowers[0]).parent / "facts.json").write_text("")
+    assert store.prune(all_=True).images == (busybox.id,)
+    assert list((store.paths.images / "layers").iterdir()) == [] and not note.exists()
+
+
 CONFIG = b'{"rootfs":{"diff_ids":[]}}'
 ABSENT = b'{"mediaType":"' + KIND + b'","size":2,"digest":"sha256:' + b"1" * 64 + b'"}'
 
