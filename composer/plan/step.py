@@ -257,7 +257,10 @@ class _Planner:
         patience = container.idle_after or (service.idle if service else 0)
         if not patience or container.gated or container.oneoff or container.state == "paused":
             return
-        at = max(container.used_at, container.started_at) + patience
+        health = container.health
+        if container.standby or (health and health.status == "starting"):
+            return  # frozen it would never be ready
+        at = max(container.used_at, container.started_at, health.turned if health else 0) + patience
         if at > self.now:
             self._wake(at)
         else:

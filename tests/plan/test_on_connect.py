@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from composer.model.stack import SECOND, UpdateConfig
+from composer.plan.health import Health
 from composer.plan.observed import Observed
 from composer.plan.options import Options
 from composer.plan.step import step
@@ -104,6 +105,16 @@ def test_it_is_frozen_once_it_is_due() -> None:
     assert now(want, changed(used, "web-1", state="paused"), Options(), late) == ""
     assert now(want, changed(used, "web-1", gated=True), Options(), late) == ""
     assert now(desired(service("web")), used, Options(), late) == ""
+
+
+def test_it_is_not_frozen_before_it_is_ready() -> None:
+    """Frozen it would never become healthy, and its start would be waited for for ever."""
+    want = desired(service("web", idle=SECOND))
+    due, late = changed(settled(want), "web-1", used_at=NOW), NOW + 100 * SECOND
+    assert now(want, changed(due, "web-1", health=Health()), Options(), late) == ""
+    assert now(want, changed(due, "web-1", standby=True), Options(), late) == ""
+    healthy = changed(due, "web-1", health=Health(status="healthy", turned=late))
+    assert step(want, healthy, Options(), late).wake_at == late + SECOND
 
 
 def test_its_policy_brings_it_back_without_a_connection() -> None:
