@@ -188,6 +188,8 @@ def inspect(row: ContainerRow) -> Finding:
 
 def running(row: ContainerRow) -> Finding:
     up = f"{row['name']} is {words.status(row)[0].lower()}{words.status(row)[1:]}"
+    if row["reason"]:
+        return Finding("bad", up, (row["reason"],), row=row)
     health = row["plan"]["health"] or {}
     results = health.get("results") or []
     if row["health"] not in ("unhealthy", "starting") or (row["health"] == "starting" and not results):

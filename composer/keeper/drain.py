@@ -16,6 +16,8 @@ from composer.keeper.logfile import Buffer, Log
 from composer.keeper.loop import OUTPUT, Loop
 
 BATCH: Final = 1 << 18
+MOST_SAID: Final = 2048
+"""Bytes that are kept of the end of what a process printed."""
 _buffer = bytearray(BATCH)
 
 
@@ -54,17 +56,23 @@ def records(head: bytes, data: bytes | bytearray) -> list[Buffer]:
 
 
 class Stream:
-    """One output of a container on its way to its log, or to nowhere without one. Owns its descriptor."""
+    """One output of a container on its way to its log, or to nowhere without one. Owns its descriptor.
 
-    __slots__ = ("_clock", "_log", "_loop", "_name", "_partial", "fd", "on_end")
+    `said`, if given, has the end of what came.
+    """
 
-    def __init__(self, loop: Loop, fd: int, name: bytes, log: Log | None, clock: Clock) -> None:
+    __slots__ = ("_clock", "_log", "_loop", "_name", "_partial", "_said", "fd", "on_end")
+
+    def __init__(
+        self, loop: Loop, fd: int, name: bytes, log: Log | None, clock: Clock, said: bytearray | None = None
+    ) -> None:
         self.fd = fd
         """-1 after the end."""
         self._loop = loop
         self._name = b" " + name + b" "
         self._log = log
         self._clock = clock
+        self._said = said
         self._partial = False
         self.on_end: Callable[[], None] = lambda: None
         os.set_blocking(fd, False)
@@ -92,8 +100,12 @@ class Stream:
             size = 0
         if not size:
             self.close()
-        elif self._log:
-            data = _buffer if size == BATCH else _buffer[:size]
+            return 0
+        data = _buffer if size == BATCH else _buffer[:size]
+        if self._said is not None:
+            self._said += data[-MOST_SAID:]
+            del self._said[:-MOST_SAID]
+        if self._log:
             self._log.write(records(self._clock.stamp() + self._name, data))
             self._partial = data[-1] != 10
         return size

@@ -20,7 +20,7 @@ class Task:
 
     __slots__ = (
         *("asked", "bundle", "channel", "container", "exit", "fds"),
-        *("id", "log", "pending", "pid", "state", "streams"),
+        *("id", "log", "pending", "pid", "said", "state", "streams"),
     )
 
     def __init__(self, name: str, bundle: str, container: str = "") -> None:
@@ -34,6 +34,8 @@ class Task:
         self.fds: dict[str, int] = {}
         """pidfd, stdin (the write end), tty (the master), and the network's sockets by their names"""
         self.log: Log | None = None
+        self.said: bytearray | None = None
+        """Of an exec that prints into the log of its container, whose streams those are: the end of it."""
         self.streams: list[Stream] = []
         self.pending: Pending | None = None
         self.channel = -1
@@ -81,13 +83,21 @@ class Task:
         if stdin:
             standard_input, self.fds["stdin"] = os.pipe()
             ends.append(standard_input)
-        outputs = [-1, -1]
-        for index, name in enumerate((b"stdout", b"stderr") if self.log else ()):
-            ours, outputs[index] = os.pipe()
-            ends.append(outputs[index])
-            self.streams.append(Stream(loop, ours, name, self.log, clock))
+        return Stdio(standard_input, *(self.outputs(loop, clock, ends) if self.log else (-1, -1)))
+
+    def outputs(
+        self, loop: Loop, clock: Clock, ends: list[int], said: bytearray | None = None
+    ) -> tuple[int, ...]:
+        """Two more streams into its log, or to nowhere without one. Their write ends go into `ends`, too."""
+        self.streams = [stream for stream in self.streams if stream.fd >= 0]
+        found = []
+        for name in (b"stdout", b"stderr"):
+            ours, end = os.pipe()
+            found.append(end)
+            ends.append(end)
+            self.streams.append(Stream(loop, ours, name, self.log, clock, said))
             try:
                 fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
             except OSError:  # over the user's share of pipes: it stays as it is
                 pass
-        return Stdio(standard_input, *outputs)
+        return tuple(found)

@@ -94,9 +94,16 @@ class Tasks:
             raise RefusalError("state" if container else "absent", f"{message['container']} is not running")
         task = Task(message["id"], container.bundle, container.id)
         self._limit_descriptors(message["process"])
+        pidfd, spec, ends = container.fds["pidfd"], _spec(task.bundle), list[int]()
         stdio = Stdio(*(message["fds"].get(name, -1) for name in ("stdin", "stdout", "stderr")))
-        pidfd, spec = container.fds["pidfd"], _spec(task.bundle)
-        task.pending = enter(pidfd, container.pid, message["process"], stdio, spec=spec)
+        try:
+            if message.get("log"):
+                task.said = bytearray()
+                stdio = Stdio(-1, *container.outputs(self._loop, self._clock, ends, task.said))
+            task.pending = enter(pidfd, container.pid, message["process"], stdio, spec=spec)
+        finally:
+            for fd in ends:
+                os.close(fd)
         self._expect(task, request)
 
     def start(self, task: Task, request: Request) -> None:
@@ -256,11 +263,18 @@ class Tasks:
 
     def _exited(self, task: Task, result: os.waitid_result) -> None:
         how = "code" if result.si_code == os.CLD_EXITED else "signal"
-        end = {how: result.si_status, "time": time.time_ns(), "monotonic": time.monotonic_ns()}
+        end: dict[str, Any] = {
+            how: result.si_status,
+            "time": time.time_ns(),
+            "monotonic": time.monotonic_ns(),
+        }
         self._loop.forget(task.fds["pidfd"])
         del self.by_pid[task.pid]
-        for stream in task.streams:
+        container = self.by_id.get(task.container)
+        for stream in container.streams if container and task.said is not None else task.streams:
             stream.finish()
+        if task.said is not None:
+            end["said"] = task.said.decode(errors="replace")
         # A socket of its network would keep that network alive.
         task.close(*(name for name in task.fds if name != "pidfd"))
         task.exit = end

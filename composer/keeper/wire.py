@@ -15,7 +15,8 @@ runtime's, with `step`, `errno` and `path`. A failed create, start or exec leave
                  With `runtime`, a program on PATH, that one makes it
     start        its program runs: pid
     exec         its program runs, too: pid; fds tty if it has one (the keeper keeps no copy).
-                 Its fds: stdin, stdout, stderr; /dev/null for each that is absent
+                 Its fds: stdin, stdout, stderr; /dev/null for each that is absent. With `log`, what it prints
+                 goes into the container's log instead, and the end of it into its exit, as `said`
     signal       sent, to a container or an exec; `state` if it has ended
     list         containers: [{id, kind, pid, state, container?, exit?}], descriptors: [names],
                  supervisor: {pid, starts}
@@ -69,7 +70,7 @@ VERBS: Mapping[str, Mapping[str, type | tuple[type]]] = {
         "runtime": (str,),
     },
     "start": {"id": str},
-    "exec": {"id": str, "container": str, "process": dict},
+    "exec": {"id": str, "container": str, "process": dict, "log": (bool,)},
     "signal": {"id": str, "signo": int},
     "list": {},
     "stream": {"id": str},

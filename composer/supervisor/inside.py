@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from composer.supervisor.core import Core
 
 
+LAST_LINES = 5
+"""Of what a failing hook printed."""
+
+
 class Inside:
     """`watches`: the healthchecks that run. `running`: processes, by the id that the keeper knows."""
 
@@ -80,9 +84,12 @@ class Inside:
             )
 
     async def execute(
-        self, live: Live, wanted: Mapping[str, Any], fds: Mapping[str, int]
+        self, live: Live, wanted: Mapping[str, Any], fds: Mapping[str, int], *, log: bool = False
     ) -> tuple[Running, dict[str, int]]:
-        """Run a process in a container. Raises, with Docker's exit code, when it cannot be started."""
+        """Run a process in a container. Raises, with Docker's exit code, when it cannot be started.
+
+        With `log`, the container's log gets what it prints.
+        """
         if not live.plan.alive:
             raise ComposerError(f"container {live.name} is not running")
         await self.awake(live)
@@ -91,7 +98,7 @@ class Inside:
         running = self.running[identity] = Running(0)
         try:
             answer = await self.core.keeper.call(
-                "exec", fds, id=identity, container=live.plan.id, process=made
+                "exec", fds, id=identity, container=live.plan.id, process=made, log=log
             )
         except RuntimeStepError as error:
             del self.running[identity]
@@ -108,7 +115,12 @@ class Inside:
         """Run the post_start hooks, in order; a failing one fails the action."""
         live = self.core.live(action.name)
         for hook in action.hooks:
-            await self.run_hook(live, hook)
+            try:
+                await self.run_hook(live, hook)
+            except ComposerError as error:
+                live.reason = f"post_start: {error}"
+                self.core.changed(live)
+                raise
         live.change(hooks=(*live.plan.hooks, "post_start"))
 
     async def run_hook(self, live: Live, hook: Hook) -> None:
@@ -119,10 +131,13 @@ class Inside:
             "cwd": hook.working_dir,
             "env": [f"{key}={value or ''}" for key, value in hook.environment.items()],
         }
-        running, _ = await self.execute(live, wanted, {})
+        running, _ = await self.execute(live, wanted, {}, log=True)
         await running.ended.wait()
         if running.code:
-            raise ComposerError(f"hook {' '.join(hook.command)!r} in {live.name} ended with {running.code}")
+            how = f"hook {' '.join(hook.command)!r} in {live.name} ended with {running.code}"
+            lines = (line.strip() for line in running.said.strip().splitlines()[-LAST_LINES:])
+            said = "; ".join(filter(None, lines))
+            raise ComposerError(f"{how}: {said}" if said else how)
 
     async def signal(self, live: Live, number: int) -> None:
         """Send a signal to its first process; one that has ended is no error."""

@@ -22,12 +22,16 @@ Execute = Callable[[Live, tuple[str, ...], int], Awaitable["Running"]]
 
 
 class Running:
-    """A process in a container: its pid, and an event that is set when `code` is known."""
+    """A process in a container: its pid, and an event that is set when `code` is known.
+
+    `said` is the end of what it printed, if that went into the container's log.
+    """
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.ended = anyio.Event()
         self.code = 0
+        self.said = ""
 
 
 async def watch(live: Live, check: Check, execute: Execute, changed: Callable[[Live], None]) -> None:

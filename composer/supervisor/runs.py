@@ -189,7 +189,7 @@ class Runs:
         code = message["code"] if "code" in message else 128 + message["signal"]
         running = self.core.inside.running.pop(message["id"], None)
         if running is not None:
-            running.code = code
+            running.code, running.said = code, message.get("said", "")
             running.ended.set()
             return
         live = self.core.world.by_id(message["id"])
@@ -209,6 +209,8 @@ class Runs:
     def exited(self, live: Live, code: int, message: Mapping[str, Any]) -> None:
         group = self.core.inside.group(live)
         oom = group.oom_kills() > 0 if group.exists() else False
+        if not live.reason.startswith("killed"):
+            live.reason = ""  # of its start: why it ended is another matter
         if oom and code == 137:
             live.reason = "out of memory: killed by the kernel at its memory limit"
         elif "signal" in message and not live.reason:

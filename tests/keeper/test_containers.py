@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from composer.keeper.client import Keeper, RefusedError
+from composer.keeper.drain import MOST_SAID
 from tests.keeper.conftest import Corner, readable, wait_exit
 
 pytestmark = pytest.mark.kernel
@@ -139,6 +140,32 @@ def test_exec_with_the_callers_own_descriptors(corner: Corner, keeper: Keeper) -
         assert pipe.read() == b"through"
     assert wait_exit(keeper, "e")["code"] == 7
     keeper.call("forget", id="e")
+
+
+def test_exec_into_the_log_of_its_container(corner: Corner, keeper: Keeper) -> None:
+    corner.start(keeper, "c", "sleep", "1000")
+    process = corner.process("sh", "-c", "seq 1000; echo trouble >&2; exit 4")
+    keeper.call("exec", id="e", container="c", process=process, log=True)
+    event = wait_exit(keeper, "e")
+    assert event["code"] == 4
+    assert event["said"].endswith("\n1000\ntrouble\n")
+    assert len(event["said"]) <= MOST_SAID
+    assert corner.printed("c").splitlines()[-1] == b"1000"
+    assert corner.printed("c", "stderr") == b"trouble\n"
+    keeper.call("forget", id="e")
+
+
+def test_what_an_exec_into_the_log_leaves_behind_may_print_on(corner: Corner, keeper: Keeper) -> None:
+    corner.start(keeper, "c", "sh", "-c", "while [ ! -e /tmp/done ]; do sleep 0.05; done")
+    process = corner.process("sh", "-c", "(echo early; read x < /tmp/fifo; echo late; : > /tmp/done) & :")
+    keeper.call("exec", id="m", container="c", process=corner.process("mkfifo", "/tmp/fifo"))
+    wait_exit(keeper, "m")
+    keeper.call("exec", id="e", container="c", process=process, log=True)
+    wait_exit(keeper, "e")
+    keeper.call("forget", id="e")
+    keeper.call("exec", id="w", container="c", process=corner.process("sh", "-c", "echo > /tmp/fifo"))
+    assert wait_exit(keeper, "c")["code"] == 0
+    assert corner.printed("c") == b"early\nlate\n"
 
 
 def test_exec_with_a_terminal(corner: Corner, keeper: Keeper) -> None:

@@ -76,3 +76,27 @@ def test_a_stop_that_took_all_its_time_says_so_and_what_helps(host: Host) -> Non
     assert words in said
     assert state(stack, "deaf")["Error"] == words
     assert "`init: true` for deaf" in stack("why", "deaf").stdout
+
+
+HOOKS = """
+    services:
+      web:
+        image: host
+        init: true
+        command: [sleep, "100000"]
+        post_start: [{command: [sh, -c, "echo begun; seq 9 >&2; echo x > /no/y"]}]
+        pre_stop: [{command: [sh, -c, "echo last words >&2; exit 3"]}]
+"""
+
+
+def test_a_failing_hook_says_what_it_printed_and_its_service_s_log_has_it(host: Host) -> None:
+    stack = host.stack(HOOKS)
+    failed = stack("up", "-d")
+    assert failed.returncode == 1
+    wanted = "ended with 2: 6; 7; 8; 9; sh: 1: cannot create /no/y: Directory nonexistent"
+    assert wanted in failed.stderr
+    assert wanted in stack("why").stdout
+    assert "web-1  | begun\n" in stack.ok("logs")
+    stopped = stack("stop")
+    assert "ended with 3: last words" in stopped.stderr
+    assert "last words" in stack.ok("logs")
