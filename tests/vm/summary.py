@@ -22,7 +22,7 @@ class Summary:
         self.results: dict[str, tuple[str, str]] = {}
         self.again: list[str] = []
         self.current = ""
-        self._file = ""
+        self._file, self._begun = "", list[str]()
         self._since = self.began
 
     @property
@@ -35,9 +35,10 @@ class Summary:
         try:
             said = json.loads(line)
         except ValueError:
+            said = None
+        if not isinstance(said, dict):
             self.say(line)
-            return
-        if "exit" in said:
+        elif "exit" in said:
             self._end_of_file()
             self.exit, self.ended = said["exit"], time.monotonic()
         elif "tests" in said:
@@ -48,8 +49,9 @@ class Summary:
             self.current = said["test"]
             if (file := self.current.partition("::")[0]) != self._file:
                 self._end_of_file()
-                self._file, self._since = file, time.monotonic()
-            elif time.monotonic() - self._said > PATIENCE:
+                self._file, self._since, self._begun = file, time.monotonic(), []
+            self._begun.append(self.current)
+            if time.monotonic() - self._said > PATIENCE:
                 self.say(f"{len(self.results):4}/{self.tests} {self.current}")
         else:
             self._note(said["test"], said["outcome"], said["text"])
@@ -66,7 +68,7 @@ class Summary:
     def _end_of_file(self) -> None:
         if not self._file:
             return
-        outcomes = [how for test, (how, _) in self.results.items() if test.startswith(self._file)]
+        outcomes = [self.results[test][0] for test in self._begun if test in self.results]
         took = time.monotonic() - self._since
         self.say(f"{len(self.results):4}/{self.tests} {self._file}: {_counts(outcomes)}, {took:.0f} s")
 
