@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 
 from composer.runtime import hooks, initproc, linux, mounts, namespaces, process, rootfs, sysctl, tty, users
+from composer.runtime.inroot import Root, closing
 from composer.runtime.launch import Launch, change_directory, find, labelled
 from composer.runtime.pending import run_steps
 from composer.runtime.stage import Job
@@ -131,22 +132,27 @@ def _pivot(job: Job) -> None:
         job.root = rootfs.leave(job.root, propagation, job.outside)
     if (job.spec.get("root") or {}).get("readonly"):
         linux.mount_setattr(job.root.descriptor, on=linux.MOUNT_ATTR_RDONLY, path="/")
-    if "mount" in job.namespaces.new and not _settled(job, propagation):
+    if "mount" in job.namespaces.new and not (job.spec.get("hooks") or job.process.get("terminal")):
         # Since Linux 6.8 mountinfo(5) lists mounts by when they came into being, and the stage opened the
         # host's first. A copy of the namespace has them all anew, in the order in which they are attached.
+        # Not where hooks know the namespace by now, or an open terminal would lose its name.
         linux.unshare(linux.CLONE_NEWNS)
+        with closing(os.open("/", linux.O_PATH | os.O_CLOEXEC)) as top:
+            _unbindable_again(job, propagation, Root(top))
 
 
-def _settled(job: Job, propagation: str) -> bool:
-    """Whether a copy of the mounts would not be the same: hooks know them by now, an open terminal would lose
-    its name, and what is unbindable would be so no more.
-    """
-    unbindable = propagation.endswith("unbindable") or any(
-        kind == linux.MS_UNBINDABLE
+def _unbindable_again(job: Job, propagation: str, root: Root) -> None:
+    """The copies of unbindable mounts are private."""
+    places = [("/", propagation == "runbindable")] if propagation.endswith("unbindable") else []
+    places += [
+        (operation.destination, recursive)
         for operation in job.operations
-        for kind, _ in operation.options.propagation
-    )
-    return bool(job.spec.get("hooks") or job.process.get("terminal") or unbindable)
+        for kind, recursive in operation.options.propagation[-1:]
+        if kind == linux.MS_UNBINDABLE
+    ]
+    for path, recursive in places:
+        with closing(root.open(path)) as place:
+            linux.mount_setattr(place, propagation=linux.MS_UNBINDABLE, recursive=recursive, path=path)
 
 
 def _personality(job: Job) -> None:
