@@ -41,6 +41,8 @@ class HostFacts(Value):
     """The default AppArmor profile, where the kernel has AppArmor and the profile is loaded."""
     swap: bool = True
     """Whether its kernel can limit swap."""
+    processors: frozenset[int] = frozenset()
+    """The processors that are at work; none: not known."""
     devices: tuple[Device, ...] = ()
     """Every device node of the host: what a privileged container sees."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from composer import oci
 from composer.bundle.inputs import IDS, NOBODY, Device, HostFacts, Place
 from composer.errors import UsageError
-from composer.model.known import SYSCTLS, ULIMITS
+from composer.model.known import LEAST_MEMORY, SYSCTLS, ULIMITS
 from composer.model.stack import BlkioConfig, DeviceRate, Resources, Service
 
 PERIOD = 100_000
@@ -19,6 +20,8 @@ OPEN_FILES = (1024, 524_288)
 
 PORTS_FOR_ALL = {"net.ipv4.ip_unprivileged_port_start": "0"}
 PING_FOR_ALL = "net.ipv4.ping_group_range"
+
+_PROCESSORS = re.compile(r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*", re.ASCII)
 
 DENY_ALL = oci.DeviceRule(allow=False, access="rwm")
 ALLOW_ALL = oci.DeviceRule(allow=True, access="rwm")
@@ -34,7 +37,7 @@ def resources(service: Service, place: Place, facts: HostFacts) -> oci.Resources
     found: oci.Resources = {"devices": device_rules(service, place)}
     parts = {
         "cpu": _cpu(limits),
-        "memory": _memory(service.name, limits, facts),
+        "memory": memory(service.name, limits, facts),
         "blockIO": _blkio(limits.blkio, place),
     }
     for name, part in parts.items():
@@ -65,12 +68,38 @@ def _cpu(limits: Resources) -> dict[str, Any]:
     )
 
 
-def _memory(service: str, limits: Resources, facts: HostFacts) -> dict[str, Any]:
+def processors(service: str, limits: Resources, facts: HostFacts) -> None:
+    """Raises UsageError for a `cpuset` that names what this machine does not have."""
+    text = limits.cpuset.replace(" ", "")
+    if text and not _PROCESSORS.fullmatch(text):
+        raise UsageError(f"service {service}: cpuset {limits.cpuset!r} is no list like 0-3 or 0,2")
+    for low, _, high in (part.partition("-") for part in text.split(",") if part and facts.processors):
+        if int(high or low) > max(facts.processors) or not facts.processors.issuperset(
+            range(int(low), int(high or low) + 1)
+        ):
+            there = (
+                f"{len(facts.processors)} processors, from {min(facts.processors)} to {max(facts.processors)}"
+            )
+            raise UsageError(
+                f"service {service}: cpuset {limits.cpuset} names processors that this machine does not have",
+                hint=f"it has {there}" if len(facts.processors) > 1 else "it has processor 0 only",
+            )
+
+
+def memory(service: str, limits: Resources, facts: HostFacts) -> dict[str, Any]:
     """`swap` counts memory and swap together; Docker allows as much swap as memory when nothing is said.
 
-    A kernel that cannot limit swap is in the way of those only who asked for that.
+    A kernel that cannot limit swap is in the way of those only who asked for that. Raises UsageError for
+    what Docker refuses.
     """
     swap = limits.memory_swap
+    if 0 < limits.memory < LEAST_MEMORY:
+        raise UsageError(
+            f"service {service}: mem_limit: {limits.memory} bytes are too little for a container",
+            hint="write it as in 512m; a number alone is bytes, and 6m is the least",
+        )
+    if 0 < limits.memory < limits.memory_reservation:
+        raise UsageError(f"service {service}: mem_limit is less than mem_reservation, what is reserved of it")
     if swap > 0 and not limits.memory:
         raise UsageError(f"service {service}: memswap_limit needs mem_limit as well")
     if 0 < swap < limits.memory:

@@ -49,6 +49,10 @@ def environment(service: Service, image: Image, account: Account, hostname: str)
 
 
 def working_dir(service: Service, image: Image) -> str:
+    """Raises UsageError for the service's own when it is not absolute. An image's is taken from /."""
+    if service.working_dir and not service.working_dir.startswith("/"):
+        text = f"service {service.name}: working_dir {service.working_dir!r} is not absolute"
+        raise UsageError(text, hint=f"as in /{service.working_dir}")
     return posixpath.normpath(posixpath.join("/", service.working_dir or image.get("WorkingDir") or "/"))
 
 

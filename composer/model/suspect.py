@@ -13,11 +13,17 @@ from typing import Any
 
 from composer.model.check import Finding
 from composer.model.kinds import is_address, nearest
-from composer.model.known import SYSCTLS, ULIMITS, signal_number
+from composer.model.known import (
+    CAPABILITIES,
+    LEAST_MEMORY,
+    SYSCTLS,
+    ULIMITS,
+    is_capability,
+    is_exposed,
+    signal_number,
+)
 from composer.model.normal import MOUNT_OPTIONS, unknown_options
 
-LEAST_MEMORY = 6 << 20
-"""Bytes; Docker takes no less."""
 MODES = {
     "network_mode": ("bridge", "default", "host", "none"),
     "pid": ("host", "private"),
@@ -105,9 +111,23 @@ def _hosts(lines: Iterable[str]) -> Iterator[Finding]:
             yield (), f"`{address}` of {name} is not an IP address", "host-gateway is the host's own"
 
 
+def _capabilities(names: Iterable[str]) -> Iterator[Finding]:
+    for index, name in enumerate(names):
+        if not is_capability(name):
+            hint = nearest(name.upper().removeprefix("CAP_"), CAPABILITIES)
+            yield (index,), f"there is no capability `{name}`", hint
+
+
+def _exposed(ports: Iterable[str]) -> Iterator[Finding]:
+    for index, text in enumerate(ports):
+        if not is_exposed(text):
+            hint = "publish it by `ports`" if ":" in text else "as in 80, 53/udp or 8000-8010"
+            yield (index,), f"`{text}` is no port of the container", hint
+
+
 def _directory(text: str) -> Iterator[Finding]:
     if not text.startswith("/"):
-        yield (), f"`{text}` is not absolute: it is taken for /{text}", None
+        yield (), f"`{text}` is not absolute", f"as in /{text}"
 
 
 def _mac(text: str) -> Iterator[Finding]:
@@ -222,6 +242,9 @@ _RULES: Mapping[str, Callable[[Any], Iterator[Finding]]] = {
     "dns": _dns,
     "extra_hosts": _hosts,
     "working_dir": _directory,
+    "cap_add": _capabilities,
+    "cap_drop": _capabilities,
+    "expose": _exposed,
     "mac_address": _mac,
     "tmpfs": _tmpfs,
     "volumes": _volumes,

@@ -8,6 +8,7 @@ import resource
 import stat
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from composer.bundle.inputs import Device, HostFacts
@@ -34,7 +35,14 @@ def host_facts() -> HostFacts:
         rootless=os.geteuid() != 0,
         open_files=most_open_files(),
         swap=cgroup.limits_swap(cgroup.layout()),
+        processors=processors(Path("/sys/devices/system/cpu/online").read_text()),
     )
+
+
+def processors(text: str) -> frozenset[int]:
+    """`0-3,6` as the kernel writes it."""
+    ends = (part.partition("-") for part in text.strip().split(","))
+    return frozenset(chain.from_iterable(range(int(low), int(high or low) + 1) for low, _, high in ends))
 
 
 def most_open_files() -> int:

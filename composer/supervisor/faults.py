@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from errno import EINVAL, ENOTDIR
 
 from composer.errors import ComposerError, RuntimeStepError
 from composer.supervisor.world import Live
+
+LIMITS: Mapping[str, str] = {
+    "cpu.cpus": "cpuset",
+    "cpu.shares": "cpu_shares",
+    "cpu.period": "cpu_period",
+    "cpu.quota": "cpus",
+    "cpu.realtimePeriod": "cpu_rt_period",
+    "cpu.realtimeRuntime": "cpu_rt_runtime",
+    "memory.limit": "mem_limit",
+    "memory.reservation": "mem_reservation",
+    "memory.swap": "memswap_limit",
+    "memory.swappiness": "mem_swappiness",
+    "memory.disableOOMKiller": "oom_kill_disable",
+    "pids.limit": "pids_limit",
+    "devices": "devices",
+}
+"""By the fields of OCI's `linux.resources`, the keys that stack files have for them."""
+_LIMIT = "linux.resources."
 
 NOT_FOUND, NOT_EXECUTABLE, NOT_STARTED = 127, 126, 125
 
@@ -31,5 +50,11 @@ def explained(error: RuntimeStepError, live: Live, argv: list[str] | None = None
     if error.step == "namespaces" and (error.path or "").endswith("Mappings"):
         text = f"container {live.name}: its user namespace {error.message}"
         return ComposerError(text, hint="with `userns_mode: host` it has the ids of the host, all of them")
+    if error.step == "cgroup" and error.message.startswith(_LIMIT):
+        field, _, text = error.message.removeprefix(_LIMIT).partition(": ")
+        key = LIMITS.get(field) or ("blkio_config" if field.startswith("blockIO.") else field)
+        where = f"services.{live.plan.slot.service}.{key}"
+        hint = f"the kernel does not take this value on this host: another `{key}`, or none"
+        return ComposerError(f"container {live.name}: {where}: {text}", hint=hint)
     where = f" ({error.path})" if error.path else ""
     return ComposerError(f"container {live.name}: {error.step}{where}: {error.message}")

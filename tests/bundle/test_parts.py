@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from composer.bundle import accounts, files, limits, process, security
 from composer.bundle.inputs import Account, HostFacts
 from composer.errors import ComposerError, NotFoundError, UsageError
-from composer.model.stack import SECOND, Service
+from composer.model.known import CAPABILITIES
+from composer.model.stack import SECOND, Resources, Service
 from composer.runtime.capabilities import NAMES
 
 PASSWD = """root:x:0:0:root:/root:/bin/sh
@@ -103,10 +104,15 @@ def test_environment_is_layered() -> None:
 
 @pytest.mark.parametrize(
     ("own", "image", "expected"),
-    [("", "", "/"), ("", "srv", "/srv"), ("/app/../x", "/srv", "/x"), ("app", "/srv", "/app")],
+    [("", "", "/"), ("", "srv", "/srv"), ("/app/../x", "/srv", "/x")],
 )
 def test_working_dir(own: str, image: str, expected: str) -> None:
     assert process.working_dir(Service(name="web", working_dir=own), {"WorkingDir": image}) == expected
+
+
+def test_a_working_dir_is_absolute() -> None:
+    with pytest.raises(UsageError, match="service web: working_dir 'app' is not absolute"):
+        process.working_dir(Service(name="web", working_dir="app"), {})
 
 
 @pytest.mark.parametrize(
@@ -147,6 +153,52 @@ def test_capabilities() -> None:
     assert security.capabilities(service, HostFacts()) == ["CAP_CHOWN", "CAP_KILL"]
     with pytest.raises(UsageError, match="service web: there is no capability FLY"):
         security.capabilities(Service(name="web", cap_add=("FLY",)), HostFacts())
+
+
+def test_the_model_knows_the_capabilities_of_the_runtime() -> None:
+    assert {f"CAP_{name}" for name in CAPABILITIES} == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("online", "cpuset", "told"),
+    [
+        ({0, 1}, "0-63", "cpuset 0-63 names processors"),
+        ({0, 1}, "0,999999", "names processors"),
+        ({0, 2}, "0-2", "names processors"),
+        ({0, 1}, "a-b", "'a-b' is no list"),
+        ({0, 1}, "0-99999999999", "is no list"),
+        ({0, 1}, "0-1", ""),
+        ({0, 1, 2}, "0, 2", ""),
+        (set(), "0-63", ""),
+    ],
+)
+def test_a_cpuset_names_processors_that_are_there(online: set[int], cpuset: str, told: str) -> None:
+    facts = HostFacts(processors=frozenset(online))
+    try:
+        limits.processors("web", Resources(cpuset=cpuset), facts)
+    except UsageError as error:
+        assert told and told in error.message
+    else:
+        assert not told
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"memory": 512}, "512 bytes are too little"),
+        ({"memory": 64 << 20, "memory_reservation": 1 << 30}, "is less than mem_reservation"),
+        ({"memory": 64 << 20, "memory_swap": 32 << 20}, "cannot be below mem_limit"),
+        ({"memory": 6 << 20, "memory_reservation": 6 << 20}, ""),
+        ({"memory_reservation": 1 << 30}, ""),
+    ],
+)
+def test_memory_that_docker_refuses(given: dict[str, int], told: str) -> None:
+    try:
+        limits.memory("web", Resources().replace(**given), HostFacts())
+    except UsageError as error:
+        assert told and told in error.message
+    else:
+        assert not told
 
 
 def test_an_old_kernel_knows_fewer_capabilities() -> None:

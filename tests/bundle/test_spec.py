@@ -129,21 +129,24 @@ def test_nobody_owns_devices_of_owners_that_a_user_namespace_does_not_have() -> 
 
 
 def test_resources() -> None:
-    found = made(resources=Resources(cpus=1.5, memory=1 << 20, pids=10, oom_score_adj=5))
+    found = made(resources=Resources(cpus=1.5, memory=8 << 20, pids=10, oom_score_adj=5))
     resources = found["linux"]["resources"]
     assert resources["cpu"] == {"period": 100_000, "quota": 150_000}
-    assert resources["memory"] == {"limit": 1 << 20, "swap": 2 << 20}
+    assert resources["memory"] == {"limit": 8 << 20, "swap": 16 << 20}
     assert resources["pids"] == {"limit": 10}
     assert found["process"]["oomScoreAdj"] == 5
+
+
+MEMORY = 100 << 20
 
 
 @pytest.mark.parametrize(
     ("memory", "swap", "expected"),
     [
         (0, 0, None),
-        (100, 0, {"limit": 100, "swap": 200}),
-        (100, 150, {"limit": 100, "swap": 150}),
-        (100, -1, {"limit": 100, "swap": -1}),
+        (MEMORY, 0, {"limit": MEMORY, "swap": 2 * MEMORY}),
+        (MEMORY, MEMORY + 9, {"limit": MEMORY, "swap": MEMORY + 9}),
+        (MEMORY, -1, {"limit": MEMORY, "swap": -1}),
         (0, -1, {"swap": -1}),
     ],
 )
@@ -154,16 +157,20 @@ def test_swap_rules(memory: int, swap: int, expected: dict[str, int] | None) -> 
 
 def test_a_kernel_that_cannot_limit_swap_can_limit_memory() -> None:
     facts = HostFacts(swap=False)
-    assert made(facts, resources=Resources(memory=100))["linux"]["resources"]["memory"] == {"limit": 100}
-    asked = made(facts, resources=Resources(memory=100, memory_swap=150))["linux"]["resources"]["memory"]
-    assert asked == {"limit": 100, "swap": 150}
+    assert made(facts, resources=Resources(memory=MEMORY))["linux"]["resources"]["memory"] == {
+        "limit": MEMORY
+    }
+    asked = made(facts, resources=Resources(memory=MEMORY, memory_swap=MEMORY + 9))["linux"]["resources"][
+        "memory"
+    ]
+    assert asked == {"limit": MEMORY, "swap": MEMORY + 9}
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         {"resources": Resources(memory_swap=10)},
-        {"resources": Resources(memory=100, memory_swap=10)},
+        {"resources": Resources(memory=MEMORY, memory_swap=10)},
         {"cap_add": ("FLY",)},
         {"runtime": "runc", "init": True},
         {"security_opt": ("seccomp",)},

@@ -267,6 +267,14 @@ def test_ports_that_the_image_exposes_are_told(host: Host) -> None:
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
+        ("dns: [8.8.8]", "dns '8.8.8' is not an IP address"),
+        ("extra_hosts: ['b=1.2.3.400']", "extra_hosts: '1.2.3.400' of b is not an IP address"),
+        ("working_dir: app", "working_dir 'app' is not absolute"),
+        ("mem_limit: 64m, mem_reservation: 1g", "mem_limit is less than mem_reservation"),
+        ("mem_limit: 512", "mem_limit: 512 bytes are too little"),
+        ("cpuset: 0-4095", "cpuset 0-4095 names processors that this machine does not have"),
+        ("expose: ['80:80']", "expose '80:80' is no port"),
+        ("cap_add: [NETADMIN]", "there is no capability NETADMIN"),
         ("stop_signal: SIGTREM", "stop_signal: SIGTREM is no signal"),
         ("cap_add: [NETADMIN]", "there is no capability NETADMIN"),
         ("ulimits: {nofiles: 5}", "there is no ulimit nofiles"),
