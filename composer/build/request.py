@@ -152,11 +152,13 @@ def _request(
     unknown = set(build.entitlements) - _PRIVILEGES
     if unknown:
         raise UsageError(f"service {name}: there is no build entitlement {sorted(unknown)[0]}")
-    here = platform()
-    if build.platforms and here not in [platform(text) for text in build.platforms]:
+    here, own = platform(), stack.services[name].platform
+    key = "build.platforms" if build.platforms else "platform"
+    wanted = build.platforms or (own or str(here),)
+    if here not in [platform(text) for text in wanted]:
         raise UsageError(
-            f"service {name}: build.platforms asks for {', '.join(build.platforms)}, and nothing of another "
-            f"machine runs here, only {here}"
+            f"service {name}: {key} asks for {', '.join(wanted)}, and nothing of another machine runs here, "
+            f"only {here}"
         )
     contexts = dict(build.additional_contexts)
     after = [text.removeprefix(SERVICE) for text in contexts.values() if text.startswith(SERVICE)]

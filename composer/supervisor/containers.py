@@ -22,6 +22,7 @@ from composer.network.options import without_effect
 from composer.plan import actions as act
 from composer.plan.observed import Container
 from composer.supervisor.describe import labels_of
+from composer.supervisor.images import foreign
 from composer.supervisor.logdrivers import check as check_logging
 from composer.supervisor.names import attachments, plain_network
 from composer.supervisor.together import Together
@@ -65,6 +66,7 @@ class Containers:
         if before is not None and not action.standby:
             live.anonymous, live.ports = before["anonymous"], before["ports"]
         self.describe(live, service)
+        self.tell_foreign(live, service)
         if before is not None and live.anonymous:
             self.tell_hidden(live, before.get("image", ""))
         self.core.world.made.keep(live, service)
@@ -82,6 +84,16 @@ class Containers:
 
         for text in hidden(self.core, live, before):
             self.core.notice(text)
+
+    def tell_foreign(self, live: Live, service: Service) -> None:
+        """Say that its image is of another machine, as it needs an emulator then."""
+        config = self.core.images.find(live.plan.image).config
+        there = "/".join(filter(None, (config.get(key) for key in ("os", "architecture", "variant"))))
+        if config.get("architecture") and foreign(there):
+            what = (
+                f"service {service.name}: image {live.plan.image} is for {there}, which is not this machine"
+            )
+            self.core.notice(f"{what}: it needs an emulator (binfmt_misc)")
 
     def describe(self, live: Live, service: Service) -> None:
         """What the record says of a container because its service says so."""

@@ -244,7 +244,7 @@ class Core:
         self.volumes.look(volume.name for volume in self.stack.volumes.values())
         desired = self.loop.desired
         if desired is not None:
-            self.images.look(desired.image(service) for service in self.stack.services.values())
+            self.images.look((desired.image(service), service) for service in self.stack.services.values())
 
     # Life.
 

@@ -47,5 +47,5 @@ def observed(paths: Paths, stack: Stack, record: Record) -> Observed:
             world.networks[network.name] = NetworkState(network.name, network.key, found.owner, digest)
     Volumes(paths, world).look(volume.name for volume in stack.volumes.values())
     desired = Desired.of(stack, FrozenMap())
-    Images(paths, world).look(desired.image(service) for service in stack.services.values())
+    Images(paths, world).look((desired.image(service), service) for service in stack.services.values())
     return world.observed()

@@ -18,6 +18,7 @@ from anyio.abc import ByteReceiveStream
 
 from composer.build.faults import unpacked
 from composer.errors import ImageError
+from composer.images import config as formats
 from composer.images.image import Image, Progress
 from composer.images.store import Store
 from composer.model.digest import dump
@@ -25,6 +26,7 @@ from composer.model.stack import SECOND, Mount, Service, Stack
 from composer.paths import Paths
 from composer.plan.observed import ImageState
 from composer.plan.options import image_of
+from composer.plan.prepare import BUILT_IN
 from composer.record import stacks
 from composer.supervisor.world import World
 
@@ -41,14 +43,19 @@ class Images:
         """What `find` found since the last look."""
         self.report: Callable[[dict[str, Any]], object] = lambda frame: None
 
-    def look(self, references: Iterable[str]) -> None:
-        """What of these is here, for planning."""
+    def look(self, wanted: Iterable[tuple[str, Service]]) -> None:
+        """What of these is here, for planning.
+
+        One of another platform than its service asks for is not, unless it is made here.
+        """
         self.known.clear()
-        for reference in set(references):
-            image = self.store.find(reference)
+        platforms = {reference: "" if service.build else service.platform for reference, service in wanted}
+        for reference, platform in platforms.items():
+            image = self.store.find(reference, platform or None)
             if image is None:
                 self.world.images.pop(reference, None)
             else:
+                self.known[reference] = image
                 old = self.world.images.get(reference)
                 checked = max(old.checked_at if old else 0, image.pulled * SECOND)
                 self.world.images[reference] = ImageState(image.id, checked)
@@ -136,6 +143,19 @@ class Images:
             raise ImageError(f"an image mount with a subpath needs an image of one layer: {mount.source}")
         options = ["ro", f"lowerdir={':'.join(lowers)}"]
         return {"destination": mount.target, "type": "overlay", "source": "overlay", "options": options}
+
+
+def check_platform(service: Service, reference: str) -> None:
+    """Raises ImageError for an image of this host itself that is to be for another machine."""
+    if service.platform and reference in BUILT_IN and foreign(service.platform):
+        what = f"service {service.name}: image {reference} is for this machine, {formats.platform()}"
+        raise ImageError(f"{what}, and not for {service.platform}", hint="another `image`, or no `platform`")
+
+
+def foreign(text: str) -> bool:
+    """Whether programs of that platform are not this machine's. Raises ImageError."""
+    there, here = formats.platform(text), formats.platform()
+    return (there.os, there.architecture) != (here.os, here.architecture)
 
 
 async def lines_of(stream: ByteReceiveStream) -> AsyncIterator[bytes]:

@@ -17,6 +17,7 @@ from composer.plan.phases import Instance, Phase
 from composer.plan.prepare import image_need
 from composer.plan.readiness import CONDITIONS, Wait
 from composer.plan.step import Blocked
+from composer.supervisor.images import check_platform
 from composer.supervisor.ready import Awaited, Tell
 from composer.supervisor.world import Live
 
@@ -54,7 +55,8 @@ class Oneoffs:
         core, desired = self.core, self.core.loop.desired
         assert desired is not None
         reference = desired.image(service)
-        core.images.look([reference])
+        check_platform(service, reference)
+        core.images.look([(reference, service)])
         now = time.time_ns()
         options = Options(since=now, pull=pull, build=build)
         need = image_need(desired, core.world.observed(), options, reference, [service], now)

@@ -25,6 +25,7 @@ from composer.supervisor.desires import files_of, options_of, stack_of
 from composer.supervisor.facts import host_facts
 from composer.supervisor.forecast import told
 from composer.supervisor.groups import limit
+from composer.supervisor.images import check_platform
 from composer.supervisor.logdrivers import check as check_logging
 from composer.supervisor.loop import Operation
 from composer.supervisor.ready import Awaited, readiness, state, why_not
@@ -201,6 +202,7 @@ class Wishes:
             for service in services:
                 check_logging(service)
                 possible.check(core.stack, service, host_facts())
+                check_platform(service, core.loop.desired.image(service))
             if not options.no_start:
                 core.net.ports.check(services)
 
