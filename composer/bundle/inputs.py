@@ -39,6 +39,8 @@ class HostFacts(Value):
     """The most open files that a process of ours may be allowed."""
     apparmor: str = ""
     """The default AppArmor profile, where the kernel has AppArmor and the profile is loaded."""
+    selinux: str = ""
+    """The label of the host's own processes, where the kernel has SELinux."""
     swap: bool = True
     """Whether its kernel can limit swap."""
     processors: frozenset[int] = frozenset()

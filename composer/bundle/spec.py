@@ -51,6 +51,9 @@ def _process(service: Service, place: Place, image: Image, facts: HostFacts) -> 
     profile = security.apparmor(service, rules, facts)
     if profile:
         found["apparmorProfile"] = profile
+    label = security.selinux(rules, facts)[0]
+    if label:
+        found["selinuxLabel"] = label
     return found
 
 
@@ -67,8 +70,11 @@ def _linux(
     if "user" in spaces:
         found["uidMappings"] = [oci.IDMapping(containerID=0, hostID=place.first_id, size=IDS)]
         found["gidMappings"] = [oci.IDMapping(containerID=0, hostID=place.first_id, size=IDS)]
-    unmasked = service.privileged or security.options(service).paths == "unconfined"
-    if not unmasked:
+    rules = security.options(service)
+    label = security.selinux(rules, facts)[1]
+    if label:
+        found["mountLabel"] = label
+    if not service.privileged and rules.paths != "unconfined":
         found["maskedPaths"] = list(security.MASKED)
         found["readonlyPaths"] = list(security.READ_ONLY)
     if place.seccomp is not None and not service.privileged:

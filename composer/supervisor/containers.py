@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from composer.bundle import process
+from composer.bundle import process, security
 from composer.errors import NotFoundError
 from composer.model.stack import Service
 from composer.network.options import without_effect
 from composer.plan import actions as act
 from composer.plan.observed import Container
 from composer.supervisor.describe import labels_of
+from composer.supervisor.facts import host_facts
 from composer.supervisor.images import foreign
 from composer.supervisor.logdrivers import check as check_logging
 from composer.supervisor.names import attachments, plain_network
@@ -72,6 +73,9 @@ class Containers:
         self.core.world.made.keep(live, service)
         if service.network_mode in ("bridge", "default"):
             self.core.net.ensure(plain_network(self.core.name), "")
+        for option in security.without_effect(service, host_facts()):
+            text = f"service {service.name}: security_opt {option} has no effect: this kernel has no SELinux"
+            self.core.notice(text)
         for key, attachment in service.networks.items():
             for option in without_effect(attachment.driver_opts):
                 self.core.notice(f"service {service.name}: the option {option} has no effect on {key}")

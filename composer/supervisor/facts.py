@@ -34,9 +34,14 @@ def host_facts() -> HostFacts:
         capabilities=int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1,
         rootless=os.geteuid() != 0,
         open_files=most_open_files(),
+        selinux=own_label() if os.path.exists("/sys/fs/selinux/enforce") else "",
         swap=cgroup.limits_swap(cgroup.layout()),
         processors=processors(Path("/sys/devices/system/cpu/online").read_text()),
     )
+
+
+def own_label() -> str:
+    return Path("/proc/self/attr/current").read_text().rstrip("\0\n")
 
 
 def processors(text: str) -> frozenset[int]:

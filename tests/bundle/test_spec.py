@@ -209,6 +209,28 @@ def test_security_options() -> None:
     assert "maskedPaths" not in found["linux"]
 
 
+OWN = "system_u:system_r:unconfined_service_t:s0:c1,c2"
+
+
+@pytest.mark.parametrize(
+    ("options", "process", "files"),
+    [
+        (("label=type:mine_t",), "system_u:system_r:mine_t:s0:c1,c2", None),
+        (("label=level:s0", "label:role:r_r"), "system_u:r_r:unconfined_service_t:s0", None),
+        (("label=filetype:mine_file_t",), None, "system_u:object_r:mine_file_t:s0:c1,c2"),
+        (("label=disable",), None, None),
+    ],
+)
+def test_labels_where_there_is_selinux(
+    options: tuple[str, ...], process: str | None, files: str | None
+) -> None:
+    found = made(HostFacts(selinux=OWN), security_opt=options)
+    assert found["process"].get("selinuxLabel") == process
+    assert found["linux"].get("mountLabel") == files
+    without = made(HostFacts(), security_opt=options)
+    assert "selinuxLabel" not in without["process"] and "mountLabel" not in without["linux"]
+
+
 def test_unconfined_is_nothing_to_ask_of_a_kernel_without_apparmor() -> None:
     found = made(security_opt=("apparmor:unconfined",))
     assert "apparmorProfile" not in found["process"]

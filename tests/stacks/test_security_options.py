@@ -69,6 +69,19 @@ def test_unconfined_needs_no_apparmor(host: Host) -> None:
     assert "exited with code 0" in stack.ok("up")
 
 
+@pytest.mark.skipif(os.path.exists("/sys/fs/selinux/enforce"), reason="this kernel has SELinux")
+def test_a_label_without_selinux_is_told_by_name(host: Host) -> None:
+    stack = host.stack(
+        """
+        services:
+          one: {image: host, command: ["true"], security_opt: ["label=type:mine_t", "label=disable"]}
+        """
+    )
+    told = stack("up", "-d").stderr
+    assert "service one: security_opt label=type:mine_t has no effect: this kernel has no SELinux" in told
+    assert "disable" not in told
+
+
 def test_the_hosts_namespaces_all_at_once(host: Host) -> None:
     """Also where the host has no /dev/mqueue to bind."""
     stack = host.stack(

@@ -279,6 +279,7 @@ def test_ports_that_the_image_exposes_are_told(host: Host) -> None:
         ("cap_add: [NETADMIN]", "there is no capability NETADMIN"),
         ("ulimits: {nofiles: 5}", "there is no ulimit nofiles"),
         ("security_opt: [no-new-privs]", "security_opt 'no-new-privs' means nothing here"),
+        ("security_opt: ['label=tpye:x_t']", "security_opt 'label=tpye:x_t' means nothing here"),
         ("pid: hots", "pid mode 'hots' is not known"),
         ("secrets: [s]", "the variable NOT_SET, of which secret s is made, is not set"),
     ],
