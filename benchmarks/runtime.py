@@ -72,14 +72,6 @@ class Bench:
             json.dump(spec, file)
 
 
-def until(pending: Pending, state: str) -> None:
-    while pending.state != state:
-        select.select([pending.channel], [], [])
-        pending.advance()
-        if pending.error:
-            raise pending.error
-
-
 def finish(pending: Pending, spec: dict[str, Any] | None = None) -> None:
     os.waitid(os.P_PIDFD, pending.pidfd, os.WEXITED)
     pending.close()
@@ -93,9 +85,9 @@ def one(bench: Bench, spec: dict[str, Any]) -> float:
     """From nothing to the program's first instruction."""
     begin = time.perf_counter()
     pending = bench.begin(spec)
-    until(pending, "created")
+    pending.until("created")
     pending.start()
-    until(pending, "running")
+    pending.until("running")
     took = time.perf_counter() - begin
     finish(pending, spec)
     return took
@@ -138,7 +130,7 @@ def join(bench: Bench, container: Pending, spec: dict[str, Any]) -> float:
     begin = time.perf_counter()
     process = spec["process"] | {"args": ["true"]}
     pending = enter(container.pidfd, container.pid, process, NOWHERE, spec=spec)
-    until(pending, "running")
+    pending.until("running")
     took = time.perf_counter() - begin
     finish(pending)
     return took
@@ -187,9 +179,9 @@ def main() -> None:
         gc.freeze()
         held = bench.spec("sleep", "1000")
         container = bench.begin(held)
-        until(container, "created")
+        container.until("created")
         container.start()
-        until(container, "running")
+        container.until("running")
         for _ in range(ROUNDS):
             for name, spec in (("create to exec", bench.spec), ("with a user namespace", bench.mapped)):
                 before = spent()

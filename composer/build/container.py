@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from composer.errors import ImageError
 from composer.runtime import cgroup
-from composer.runtime.create import Pending, Stdio, create
+from composer.runtime.create import Stdio, create
 from composer.runtime.errors import StepError
 from composer.syscalls import open_in_root
 
@@ -30,9 +29,9 @@ def carry_out(bundle: Mapping[str, Any], place: Path, output: Output) -> tuple[i
     finally:
         os.close(write)
     try:
-        _until(pending, "created")
+        pending.until("created")
         pending.start()
-        _until(pending, "running")
+        pending.until("running")
         last = relay(read, output)
         ended = os.waitid(os.P_PIDFD, pending.pidfd, os.WEXITED)
     except StepError as error:
@@ -47,14 +46,6 @@ def carry_out(bundle: Mapping[str, Any], place: Path, output: Output) -> tuple[i
             group.remove()
     assert ended is not None
     return (ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status), last
-
-
-def _until(pending: Pending, state: str) -> None:
-    while pending.state != state:
-        select.select([pending.channel], [], [])
-        pending.advance()
-        if pending.error:
-            raise pending.error
 
 
 def relay(read: int, output: Output) -> list[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import time
 from argparse import Namespace
@@ -81,7 +80,7 @@ def exec_(args: Namespace) -> int:
     pidfd = container.open()
     pending = enter(pidfd, container.pid, process, _STREAMS, spec=container.spec, preserve=preserve)
     os.close(pidfd)
-    _until(pending, "running")
+    pending.until("running")
     _hand_over(args, pending, pending.pid)
     return 0 if args.detach else Relay(pending).wait()
 
@@ -144,7 +143,7 @@ def _made(args: Namespace, *, stays: bool) -> Iterator[tuple[Container, Pending]
         with _listener(container) as listener:
             options: dict[str, Any] = {"name": args.id, "preserve": preserve, "listener": listener}
             pending = create(spec, bundle, _STREAMS, **options)
-            _until(pending, "created")
+            pending.until("created")
         container = container._replace(pid=pending.pid, born=born(pending.pid))
         container.save()
     except BaseException:
@@ -196,11 +195,3 @@ def _hand_over(args: Namespace, pending: Pending, pid: int) -> None:
         send_console(args.console_socket, pending.console)
     if args.pid_file:
         write(args.pid_file, str(pid))
-
-
-def _until(pending: Pending, state: str) -> None:
-    while pending.state != state:
-        select.select([pending.channel], [], [])
-        pending.advance()
-        if pending.error:
-            raise pending.error

@@ -24,6 +24,7 @@ import fcntl
 import gc
 import json
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -133,6 +134,14 @@ class Pending:
             except ConnectionError:
                 data, descriptors = b"", []
             self._take(json.loads(data) if data else {"kind": "end"}, descriptors)
+
+    def until(self, state: State) -> None:
+        """Block until it has come so far, for callers with nothing else to do. Raises StepError."""
+        while self.state != state:
+            select.select([self.channel], [], [])
+            self.advance()
+            if self.error:
+                raise self.error
 
     def _take(self, message: dict[str, Any], descriptors: list[int]) -> None:
         match message["kind"]:
