@@ -139,8 +139,8 @@ def main() -> None:
         for path in ten:
             make_log(path, LINES // 10)
         for what, paths in (("one container", [one]), ("ten, merged", ten)):
-            seconds = statistics.median(reading(paths) for _ in range(options.rounds))
-            print(f"reading 1 M lines, {what:14} {seconds:6.2f} s")
+            median = statistics.median(reading(paths) for _ in range(options.rounds))
+            print(f"reading 1 M lines, {what:14} {median:6.2f} s")
 
 
 if __name__ == "__main__":

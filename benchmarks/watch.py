@@ -85,7 +85,7 @@ def ours(saves: int) -> list[float]:
             subprocess.run([*command, "down", "-t", "0"], env=environment, capture_output=True, check=True)
 
 
-def theirs(saves: int, **pauses: int) -> list[float]:
+def theirs(saves: int, step: int = 50) -> list[float]:
     from watchfiles import watch
 
     heard = threading.Semaphore(0)
@@ -93,7 +93,7 @@ def theirs(saves: int, **pauses: int) -> list[float]:
         stop = threading.Event()
 
         def listen() -> None:
-            for _ in watch(folder, stop_event=stop, **pauses):
+            for _ in watch(folder, stop_event=stop, step=step):
                 heard.release()
 
         listener = threading.Thread(target=listen)
@@ -123,7 +123,7 @@ def main() -> None:
     shown("composer watch: save to file in container", ours(saves))
     try:
         shown("watchfiles: save to being told", theirs(saves // 5))
-        shown("watchfiles, step=10: save to being told", theirs(saves // 5, step=10, rust_timeout=5000))
+        shown("watchfiles, step=10: save to being told", theirs(saves // 5, step=10))
     except ImportError:
         print("watchfiles is not installed")
 

@@ -154,7 +154,7 @@ class Terminal:
 
     def lines_again(self) -> bool:
         """Whether the terminal gives whole lines and echoes, as a shell leaves it."""
-        flags = termios.tcgetattr(self.master)[3]
+        flags: int = termios.tcgetattr(self.master)[3]
         return flags & (termios.ICANON | termios.ECHO) == termios.ICANON | termios.ECHO
 
     def type(self, text: bytes) -> None:
