@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def labels_of(core: Core, live: Live, service: Service, config: Mapping[str, Any]) -> dict[str, str]:
     """The image's, the service's, and those by which Docker Compose's tools know a container."""
+    awaited = (f"{name}:{on.condition}:{str(on.restart).lower()}" for name, on in service.depends_on.items())
     hash = config_hash(core.stack, service.name) if service.name in core.stack.services else ""
     return {
         **(config.get("Labels") or {}),
@@ -25,6 +26,8 @@ def labels_of(core: Core, live: Live, service: Service, config: Mapping[str, Any
         "com.docker.compose.container-number": str(live.plan.slot.number),
         "com.docker.compose.oneoff": str(live.plan.oneoff),
         "com.docker.compose.config-hash": hash,
+        "com.docker.compose.image": live.plan.image_id,
+        "com.docker.compose.depends_on": ",".join(awaited),
         "com.docker.compose.project.working_dir": core.stack.working_dir,
         "com.docker.compose.project.config_files": ",".join(core.stack.files),
         "com.docker.compose.version": __version__,

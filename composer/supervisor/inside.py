@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 LAST_LINES = 5
 """Of what a failing hook printed."""
 
+MOST_TOLD = 4096
+"""Characters of a command that events tell."""
+
 
 class Inside:
     """`watches`: the healthchecks that run. `running`: processes, by the id that the keeper knows."""
@@ -71,7 +74,8 @@ class Inside:
             old.cancel()
 
     async def run_probe(self, live: Live, argv: tuple[str, ...], output: int) -> Running:
-        running, _ = await self.execute(live, {"args": list(argv)}, {"stdout": output, "stderr": output})
+        fds = {"stdout": output, "stderr": output}
+        running, _ = await self.execute(live, {"args": list(argv)}, fds, told=False)
         return running
 
     async def awake(self, live: Live) -> None:
@@ -84,18 +88,27 @@ class Inside:
             )
 
     async def execute(
-        self, live: Live, wanted: Mapping[str, Any], fds: Mapping[str, int], *, log: bool = False
+        self,
+        live: Live,
+        wanted: Mapping[str, Any],
+        fds: Mapping[str, int],
+        *,
+        log: bool = False,
+        told: bool = True,
     ) -> tuple[Running, dict[str, int]]:
         """Run a process in a container. Raises, with Docker's exit code, when it cannot be started.
 
-        With `log`, the container's log gets what it prints.
+        With `log`, the container's log gets what it prints; with `told`, there are events.
         """
         if not live.plan.alive:
             raise ComposerError(f"container {live.name} is not running")
         await self.awake(live)
-        identity = f"exec-{os.urandom(8).hex()}"
+        number = os.urandom(32).hex()
+        identity, command = f"exec-{number}", " ".join(wanted.get("args") or ())[:MOST_TOLD]
         made = exec_process(self.core, live, wanted)
-        running = self.running[identity] = Running(0)
+        running = self.running[identity] = Running(0, live, number if told else "")
+        if told:
+            self.core.tell(f"exec_create: {command}", live, execID=number)
         try:
             answer = await self.core.keeper.call(
                 "exec", fds, id=identity, container=live.plan.id, process=made, log=log
@@ -109,6 +122,8 @@ class Inside:
             del self.running[identity]
             raise
         running.pid = answer["pid"]
+        if told:
+            self.core.tell(f"exec_start: {command}", live, execID=number)
         return running, answer["fds"]
 
     async def hooks(self, action: act.RunHooks) -> None:

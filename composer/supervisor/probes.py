@@ -24,11 +24,14 @@ Execute = Callable[[Live, tuple[str, ...], int], Awaitable["Running"]]
 class Running:
     """A process in a container: its pid, and an event that is set when `code` is known.
 
-    `said` is the end of what it printed, if that went into the container's log.
+    `said` is the end of what it printed, if that went into the container's log. `id` is what events call it;
+    nothing is told of one without.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, live: Live, id: str = "") -> None:
         self.pid = pid
+        self.live = live
+        self.id = id
         self.ended = anyio.Event()
         self.code = 0
         self.said = ""

@@ -191,6 +191,8 @@ class Runs:
         if running is not None:
             running.code, running.said = code, message.get("said", "")
             running.ended.set()
+            if running.id:
+                self.core.tell("exec_die", running.live, execID=running.id, exitCode=str(code))
             return
         live = self.core.world.by_id(message["id"])
         if live is not None and live.starting:

@@ -273,6 +273,19 @@ def test_events_of_the_past_and_of_now(stack: Stack) -> None:
     live.communicate()
 
 
+def test_events_of_what_is_executed(stack: Stack) -> None:
+    assert stack("exec", "-T", "--index", "1", "web", "sh", "-c", "exit 3").returncode == 3
+    lines = stack.ok("events", "--json", "--since", "1h", "--until", "0s", "web").splitlines()
+    told = [event for event in map(json.loads, lines) if event["action"].startswith("exec_")]
+    assert [event["action"] for event in told] == [
+        "exec_create: sh -c exit 3",
+        "exec_start: sh -c exit 3",
+        "exec_die",
+    ]
+    assert told[-1]["attributes"]["exitCode"] == "3"
+    assert len({event["attributes"]["execID"] for event in told}) == 1
+
+
 def test_cp_both_ways(stack: Stack) -> None:
     folder = stack.folder
     (folder / "tree/sub").mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -144,6 +145,9 @@ def test_labels(stack: Stack) -> None:
     labels = stack.ps()[f"{stack.name}-process-1"]["Labels"]
     assert "com.example.role=front" in labels
     assert f"com.docker.compose.project={stack.name}" in labels
+    waits = stack.ps()[f"{stack.name}-mounts-1"]["Labels"]
+    assert "com.docker.compose.depends_on=maker:service_completed_successfully:false" in waits
+    assert re.search(r"com.docker.compose.image=[^,]+", waits)
 
 
 def test_limits(stack: Stack) -> None:
