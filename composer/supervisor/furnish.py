@@ -52,8 +52,9 @@ def furnish(core: Core, live: Live, service: Service, image: Image) -> tuple[dic
     paths = joined(core, service)
     pids = [int(path.split("/")[2]) for path in paths.values()]
     userns = core.userns.choose(core.stack, service, image, account, bindings, pids)
-    if userns.told:
-        core.notice(f"service {service.name} runs without a user namespace: {userns.why}")
+    if userns.told and core.userns.first_time():
+        what = f"service {service.name} runs without a user namespace: {userns.why}"
+        core.notice(f"{what} (said once; `composer container inspect` says it of each)")
     place = Place(
         id=live.plan.id,
         name=live.name,

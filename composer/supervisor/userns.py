@@ -25,6 +25,8 @@ SWITCH = "COMPOSER_USERNS"
 """The variable that says `host` or `private` for services that do not say `userns_mode`."""
 FIRST, RANGES = 0x80000000, 0x7FFE
 """Above the ids of people, systemd and subuid(5), which never are on disk either way."""
+FACTS = "userns.json"
+"""What of this is known until the machine or the kernel changes: the obstacle, and which stacks were told."""
 NO_IDMAP = "is on a file system that cannot be shown under other ids"
 
 
@@ -95,6 +97,16 @@ class Userns:
             return Chosen(why="whose namespaces it shares has none")
         return Chosen(first, f"/proc/{min(partners)}/ns/user")
 
+    def first_time(self) -> bool:
+        """Whether nobody was told yet, in this boot, that data of this stack stands in the way."""
+        file = self.paths.run / FACTS
+        with locked(self.paths.run / "ids.lock"):
+            facts = read_json(file) or {}
+            told = facts.get("told") or []
+            if self.stack not in told:
+                write_json(file, {**facts, "told": [*told, self.stack]}, durable=False)
+            return self.stack not in told
+
     def misfit(self, binding: Binding) -> str:
         """What about the source of a mount keeps it from being shown in a user namespace; "" for nothing."""
         if self.obstacle or binding.mount.type == "tmpfs":
@@ -121,10 +133,10 @@ def obstacle(paths: Paths) -> tuple[str, bool]:
     """Why this host has none for containers ("" if it has), and whether that was asked just now."""
     if os.geteuid() != 0:
         return "composer does not run as root", False
-    file = paths.run / "userns.json"
+    file = paths.run / FACTS
     facts = [boot_id(), os.uname().release, str(paths.state)]
     known = read_json(file)
-    if known is not None and known["of"] == facts:
+    if known is not None and known.get("of") == facts:
         return str(known["obstacle"]), False
     paths.state.mkdir(parents=True, exist_ok=True)
     found = idmaps.obstacle(str(paths.state), FIRST, IDS)

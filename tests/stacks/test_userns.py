@@ -247,6 +247,19 @@ def test_what_cannot_be_shown_is_said_and_runs_as_with_docker(host: Host, strang
     assert owners(strange / "made") == (0, 0)
 
 
+def test_what_cannot_be_shown_is_said_once(host: Host, strange: Path) -> None:
+    service = {"image": "host", "command": "sleep 1000", "init": True, "volumes": [f"{strange}:/data"]}
+    stack = host.stack(json.dumps({"services": {"web": service, "two": service}}))
+    private = {"COMPOSER_USERNS": "private"}
+    told = [stack("up", "-d", *more, env=private).stderr for more in ((), ("--force-recreate",))]
+    stack.ok("down")
+    told.append(stack("up", "-d", env=private).stderr)
+    assert [text.count("runs without a user namespace") for text in told] == [1, 0, 0]
+    for service_name in ("web", "two"):
+        (row,) = json.loads(stack.ok("container", "inspect", f"{stack.name}-{service_name}-1"))
+        assert userns.NO_IDMAP in json.dumps(row)
+
+
 def test_the_host_is_asked_once(host: Host) -> None:
     stack = host.stack(SLEEPER)
     stack.ok("up", "-d")
