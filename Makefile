@@ -35,7 +35,7 @@ unit: $(VENV)/installed ## the tests that need no root, in seconds
 kernel: $(VENV)/installed ## the tests on the real kernel (root)
 	$(PY) -m pytest -q -m kernel -n 3 --dist loadgroup
 
-test-vm: $(VENV)/installed ## the runtime's tests on Debian's kernels 6.1 and 6.12 with cgroup v2, in qemu
+test-vm: $(VENV)/installed ## runtime, keeper, networks and stacks on Debian's kernels 6.1 and 6.12 with cgroup v2, in qemu
 	$(PY) -m tests.vm
 
 conformance: $(VENV)/installed ## the OCI's suite on the runtime, runc beside it (root, Go); SUITE=path to runtime-tools

@@ -19,14 +19,14 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 # What is kept of a package: the kernel, and modules that need no hardware.
 _FOLDERS = ("block", "crypto", "fs", "lib", "mm", "net", "drivers/block", "drivers/char", "drivers/net")
-KEPT = [
+_KEPT = [
     "./boot/vmlinuz-*",
     "./lib/modules/*/modules.*",
     "./lib/modules/*/kernel/drivers/virtio/*",
     "./lib/modules/*/kernel/arch/x86/crypto/*",
     *(f"./lib/modules/*/kernel/{folder}/*" for folder in _FOLDERS),
 ]
-HARDWARE = [
+_HARDWARE = [
     f"./lib/modules/*/kernel/drivers/net/{kind}" for kind in ("ethernet", "wireless", "usb", "can", "phy")
 ]
 
@@ -89,7 +89,7 @@ def _download(kernel: str, work: Path) -> Path:
 def _prepare(package: Path, root: Path) -> Path:
     """Unpack, and list which module is loaded for what."""
     root.mkdir()
-    unpack = ["tar", "-x", "-C", str(root), "--wildcards", *(f"--exclude={name}" for name in HARDWARE), *KEPT]
+    unpack = ["tar", "-x", "-C", str(root), "--wildcards", *(f"--exclude={name}" for name in _HARDWARE), *_KEPT]
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as archive:
         subprocess.run(unpack, stdin=archive.stdout, check=True)
     next(root.glob("boot/vmlinuz-*")).rename(root / "vmlinuz")
