@@ -89,7 +89,15 @@ def _download(kernel: str, work: Path) -> Path:
 def _prepare(package: Path, root: Path) -> Path:
     """Unpack, and list which module is loaded for what."""
     root.mkdir()
-    unpack = ["tar", "-x", "-C", str(root), "--wildcards", *(f"--exclude={name}" for name in _HARDWARE), *_KEPT]
+    unpack = [
+        "tar",
+        "-x",
+        "-C",
+        str(root),
+        "--wildcards",
+        *(f"--exclude={name}" for name in _HARDWARE),
+        *_KEPT,
+    ]
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as archive:
         subprocess.run(unpack, stdin=archive.stdout, check=True)
     next(root.glob("boot/vmlinuz-*")).rename(root / "vmlinuz")

@@ -66,6 +66,8 @@ class Machine:
         with contextlib.closing(self.process.stdout) as stdout:
             yield from (line.rstrip() for line in stdout)
         self.process.wait()
+        if not late.is_alive():
+            yield f"not done after {timeout:.0f} s: ended"
         late.cancel()
 
 
