@@ -66,9 +66,9 @@ class Machine:
         with contextlib.closing(self.process.stdout) as stdout:
             yield from (line.rstrip() for line in stdout)
         self.process.wait()
-        if not late.is_alive():
-            yield f"not done after {timeout:.0f} s: ended"
         late.cancel()
+        if self.process.returncode < 0:
+            yield f"the machine was killed; its limit is {timeout:.0f} s"
 
 
 def _first_files(root: Path, command: str) -> dict[str, bytes]:
