@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 from composer.api.client import Supervisor
 from composer.api.signals import number
-from composer.cli import common
+from composer.cli import common, wish
 from composer.cli.context import Context
 from composer.cli.grammar import Flag, Verb
 
@@ -22,9 +24,6 @@ VERB = Verb(
 def run(context: Context, *, signal: str, remove_orphans: bool, service: list[str]) -> int:
     wanted = number(signal, "--signal")
     context.check_services(service)
-    supervisor = Supervisor.connect(context.stack_paths)
-    if supervisor is None:
-        return 0
     services = service or context.project.services
     names = [
         row["name"]
@@ -34,6 +33,14 @@ def run(context: Context, *, signal: str, remove_orphans: bool, service: list[st
             row["service"] in services or (remove_orphans and row["service"] not in context.project.services)
         )
     ]
-    with supervisor:
+    supervisor = Supervisor.connect(context.stack_paths) if names else None
+    if supervisor is None:
+        print("no container to kill", file=sys.stderr)
+        return 0
+    with supervisor, wish.progress(context, "Killing") as heard:
+        for name in names:
+            heard(wish.done(f"Container {name}", "Killing", "working"))
         supervisor.call("signal", containers=names, signo=wanted)
+        for name in names:
+            heard(wish.done(f"Container {name}", "Killed"))
     return 0

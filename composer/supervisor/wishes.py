@@ -29,7 +29,7 @@ from composer.supervisor.images import check_platform
 from composer.supervisor.logdrivers import check as check_logging
 from composer.supervisor.loop import Operation
 from composer.supervisor.ready import Awaited, readiness, state, why_not
-from composer.supervisor.words import LASTING, progress
+from composer.supervisor.words import UNTOLD, progress
 
 
 class Wishes:
@@ -53,7 +53,7 @@ class Wishes:
         arrived = anyio.Event()
 
         def report(action: Action, phase: str, text: str) -> None:
-            if phase != "done" or not isinstance(action, LASTING):
+            if phase not in UNTOLD.get(type(action), ()):
                 tell(progress(action, phase, text))
 
         def tell(frame: dict[str, Any]) -> None:

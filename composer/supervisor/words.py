@@ -54,8 +54,8 @@ DOING: Mapping[type[Action], tuple[str, str]] = {
     KillContainer: ("Killing", "Killed"),
     RemoveContainer: ("Removing", "Removed"),
 }
-LASTING = (StopContainer,)
-"""Actions whose end is an event: it is told when it comes."""
+UNTOLD: Mapping[type[Action], tuple[str, ...]] = {StopContainer: ("done",), KillContainer: ("begin", "done")}
+"""The end of stopping is an event, and told when it comes; a kill is a part of stopping."""
 
 
 def name(action: Action) -> str:

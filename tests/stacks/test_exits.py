@@ -100,3 +100,20 @@ def test_a_failing_hook_says_what_it_printed_and_its_service_s_log_has_it(host: 
     stopped = stack("stop")
     assert "ended with 3: last words" in stopped.stderr
     assert "last words" in stack.ok("logs")
+
+
+def test_the_lines_of_an_end_are_docker_s(host: Host) -> None:
+    """A kill is a part of stopping there, and has lines of its own as a command only."""
+    stack = host.stack("services: {web: {image: host, command: [sleep, '100000']}}")
+    stack.ok("up", "-d")
+
+    def lines(*words: str) -> list[str]:
+        told = stack(*words).stderr.splitlines()
+        return [line.rpartition("  ")[2] for line in told if f"Container {stack.name}-web-1  " in line]
+
+    assert lines("stop", "-t", "0") == ["Stopping", "Stopped"]
+    stack.ok("up", "-d")
+    assert lines("kill") == ["Killing", "Killed"]
+    assert stack("kill").stderr == "no container to kill\n"
+    stack.ok("up", "-d")
+    assert lines("down", "-t", "0") == ["Stopping", "Stopped", "Removing", "Removed"]
