@@ -135,6 +135,19 @@ def account_of(service: Service, config: Mapping[str, Any], folders: Iterable[st
     )
 
 
+def check_account(core: Core, service: Service, image: Image | None) -> None:
+    """Raises NotFoundError for names of `user` and `group_add` that the image which will be used has not.
+
+    Containers that are there may have made them themselves.
+    """
+    if image is None or core.world.of_service(service.name):
+        return
+    try:
+        account_of(service, image.config.get("config") or {}, image.root[0].lowers)
+    except NotFoundError as error:
+        raise NotFoundError(f"service {service.name}: {error.message}", hint=error.hint) from None
+
+
 def topmost(folders: Iterable[str], name: str) -> str:
     """The text of a regular file of the image, without following links; "" when there is none."""
     for folder in folders:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from composer.bundle import possible
 from composer.errors import ComposerError, ImageError, NotFoundError
 from composer.model.stack import FrozenMap, Service
 from composer.plan import actions as act
@@ -17,6 +18,7 @@ from composer.plan.phases import Instance, Phase
 from composer.plan.prepare import image_need
 from composer.plan.readiness import CONDITIONS, Wait
 from composer.plan.step import Blocked
+from composer.supervisor.facts import host_facts
 from composer.supervisor.images import check_platform
 from composer.supervisor.ready import Awaited, Tell
 from composer.supervisor.world import Live
@@ -55,6 +57,7 @@ class Oneoffs:
         core, desired = self.core, self.core.loop.desired
         assert desired is not None
         reference = desired.image(service)
+        possible.check(core.stack, service, host_facts())
         check_platform(service, reference)
         core.images.look([(reference, service)])
         now = time.time_ns()

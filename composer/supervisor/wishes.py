@@ -19,11 +19,13 @@ from composer.plan.actions import Action
 from composer.plan.options import GOALS, Options
 from composer.plan.partition import select
 from composer.plan.predict import simulate
+from composer.plan.prepare import BUILT_IN
 from composer.supervisor.api import Handler, Request
 from composer.supervisor.core import Core
 from composer.supervisor.desires import files_of, options_of, stack_of
 from composer.supervisor.facts import host_facts
 from composer.supervisor.forecast import told
+from composer.supervisor.furnish import check_account
 from composer.supervisor.groups import limit
 from composer.supervisor.images import check_platform
 from composer.supervisor.logdrivers import check as check_logging
@@ -202,7 +204,10 @@ class Wishes:
             for service in services:
                 check_logging(service)
                 possible.check(core.stack, service, host_facts())
-                check_platform(service, core.loop.desired.image(service))
+                reference = core.loop.desired.image(service)
+                check_platform(service, reference)
+                if reference in BUILT_IN or "never" in (options.pull, service.pull_policy):
+                    check_account(core, service, core.images.known.get(reference))
             if not options.no_start:
                 core.net.ports.check(services)
 

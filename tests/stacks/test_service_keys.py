@@ -279,6 +279,7 @@ def test_ports_that_the_image_exposes_are_told(host: Host) -> None:
         ("cpuset: 0-4095", "cpuset 0-4095 names processors that this machine does not have"),
         ("expose: ['80:80']", "expose '80:80' is no port"),
         ("cap_add: [NETADMIN]", "there is no capability NETADMIN"),
+        ("group_add: [nosuch]", "there is no group nosuch in the container's /etc/group"),
         ("stop_signal: SIGTREM", "stop_signal: SIGTREM is no signal"),
         ("cap_add: [NETADMIN]", "there is no capability NETADMIN"),
         ("ulimits: {nofiles: 5}", "there is no ulimit nofiles"),
@@ -299,6 +300,8 @@ def test_what_no_container_can_have_is_refused_before_anything_begins(
     assert (done.returncode, "Creating" in done.stderr) == (1, False)
     assert f"error: service a: {told}" in done.stderr
     assert stack.ps() == {}
+    if "group" not in keys:
+        assert f"service a: {told}" in stack("run", "--rm", "a").stderr
     assert stack("down").returncode == 0
 
 
