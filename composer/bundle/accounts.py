@@ -7,6 +7,7 @@ a stranger's: bounded in size, and lines that make no sense are passed over.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from composer.bundle.inputs import Account
@@ -37,7 +38,7 @@ def resolve(text: str, passwd: str, group: str, group_add: Iterable[str] = ()) -
     Groups that list the user as a member are added, unless `text` names a group itself.
     """
     who, colon, which = text.partition(":")
-    users, groups = list(_users(passwd)), list(_groups(group))
+    users, groups = _users(passwd), _groups(group)
     number = _number(who or "0")
     user = next((u for u in users if u.uid == number or (number is None and u.name == who)), None)
     if number is None and user is None:
@@ -52,7 +53,7 @@ def resolve(text: str, passwd: str, group: str, group_add: Iterable[str] = ()) -
     return Account(found.uid, gid, tuple(dict.fromkeys(extra))[:MOST_GROUPS], found.home or "/")
 
 
-def _gid(text: str, groups: list[Group]) -> int:
+def _gid(text: str, groups: Iterable[Group]) -> int:
     number = _number(text)
     if number is not None:
         return number
@@ -78,18 +79,24 @@ def _rows(text: str, width: int) -> Iterator[list[str]]:
             yield parts
 
 
-def _users(passwd: str) -> Iterator[User]:
-    for parts in _rows(passwd, 4):
-        uid, gid = _id(parts[2]), _id(parts[3])
-        if uid is not None and gid is not None:
-            yield User(parts[0], uid, gid, parts[5] if len(parts) > 5 else "")
+@lru_cache(maxsize=2)  # containers of one image come one after the other
+def _users(passwd: str) -> tuple[User, ...]:
+    found = ((parts, _id(parts[2]), _id(parts[3])) for parts in _rows(passwd, 4))
+    return tuple(
+        User(parts[0], uid, gid, parts[5] if len(parts) > 5 else "")
+        for parts, uid, gid in found
+        if uid is not None and gid is not None
+    )
 
 
-def _groups(group: str) -> Iterator[Group]:
-    for parts in _rows(group, 3):
-        gid = _id(parts[2])
-        if gid is not None:
-            yield Group(parts[0], gid, tuple(parts[3].split(",")) if len(parts) > 3 else ())
+@lru_cache(maxsize=2)
+def _groups(group: str) -> tuple[Group, ...]:
+    found = ((parts, _id(parts[2])) for parts in _rows(group, 3))
+    return tuple(
+        Group(parts[0], gid, tuple(parts[3].split(",")) if len(parts) > 3 else ())
+        for parts, gid in found
+        if gid is not None
+    )
 
 
 def _id(text: str) -> int | None:

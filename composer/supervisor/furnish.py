@@ -276,7 +276,8 @@ def grants(core: Core, service: Service, run: Path, first_id: int) -> dict[str, 
     """
     found = {}
     folder = run / "grants"
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
     pairs = [(grant, core.stack.secrets, "secret") for grant in service.secrets]
     pairs += [(grant, core.stack.configs, "config") for grant in service.configs]
     for number, (grant, sources, kind) in enumerate(pairs):

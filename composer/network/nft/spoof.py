@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 from composer.network.nft import expr
 from composer.network.nft.table import ACCEPT, DROP, Chain, Part, Set, Table, rule
@@ -49,6 +50,7 @@ def table_name(stack: str) -> str:
     return f"composer-{stack}-senders"
 
 
+@lru_cache(maxsize=4)
 def table(stack: str) -> Table:
     """The stack's table, with sets that are still empty."""
     number = group(stack)
