@@ -11,10 +11,11 @@ from hypothesis import settings
 
 from tests.host import Host
 
-# A check of a change must not fail by chance: CI tries the same examples each time, people try new ones.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# No test is about how long something takes. And a check of a change must not fail by chance: CI tries the
+# same examples each time, people try new ones.
+settings.register_profile("people", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "people")
 
 # A shell runs commands in the background with Ctrl-C ignored, and whatever these start would ignore it, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -86,7 +86,7 @@ def command_lines(draw: st.DrawFn) -> tuple[tuple[str, ...], list[str]]:
     return path, [text for group in words for text in group]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(command_lines())
 def test_both_read_valid_lines_alike(line: tuple[tuple[str, ...], list[str]]) -> None:
     path, argv = line
@@ -95,7 +95,7 @@ def test_both_read_valid_lines_alike(line: tuple[tuple[str, ...], list[str]]) ->
     assert read(verb_of(path), argv) == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(command_lines(), st.sampled_from(["--nope", "-?", "--nope=1"]), st.integers(0, 3))
 def test_what_the_quick_one_accepts_typer_accepts(
     line: tuple[tuple[str, ...], list[str]], wrong: str, at: int

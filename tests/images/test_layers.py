@@ -373,7 +373,6 @@ flips: st.SearchStrategy[list[tuple[int, int]]] = st.one_of(
 
 @settings(
     max_examples=250,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(

@@ -32,7 +32,7 @@ json = st.recursive(
 messages = st.lists(st.dictionaries(st.text().filter(lambda key: key != "fds"), json), max_size=5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(messages, st.integers(1, 50))
 def test_messages_survive_any_cut(sent: list[Message], step: int) -> None:
     data = b"".join(map(encode, sent))

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from composer.logs import Source, read
@@ -70,7 +70,6 @@ def output(*args: object, **options: object) -> bytes:
     return b"".join(read(*args, **options))  # type: ignore[arg-type]
 
 
-@settings(deadline=None)
 @given(
     records_of_one,
     st.lists(st.integers(0, 30), max_size=3),
@@ -98,7 +97,6 @@ def test_one_log_as_a_plain_reading_has_it(
     assert got == b"".join(b"web | " + line + b"\n" for line in wanted)
 
 
-@settings(deadline=None)
 @given(records_of_one, st.lists(st.integers(0, 30), max_size=3))
 def test_pieces_are_joined_over_files_and_blocks(steps: list[Record], cuts: list[int]) -> None:
     records = with_times(steps)
@@ -109,7 +107,6 @@ def test_pieces_are_joined_over_files_and_blocks(steps: list[Record], cuts: list
     assert got == b"".join(b"web | " + line + b"\n" for _, line in plainly(records))
 
 
-@settings(deadline=None)
 @given(st.lists(records_of_one, min_size=2, max_size=4), st.booleans())
 def test_several_logs_are_merged_by_time(logs: list[list[Record]], timestamps: bool) -> None:
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
@@ -133,7 +130,6 @@ def test_several_logs_are_merged_by_time(logs: list[list[Record]], timestamps: b
         assert times == sorted(times)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400), st.none() | st.integers(0, 5), st.booleans())
 def test_any_bytes_at_all_are_read(data: bytes, tail: int | None, timestamps: bool) -> None:
     with tempfile.TemporaryDirectory() as place:

@@ -33,7 +33,7 @@ def disk(first: Any, second: Any) -> Disk:
     return Disk({**FILES, "/w/1": json.dumps(first), "/w/2": json.dumps(second)})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(SERVICES | like(rules()), SERVICES | like(rules()))
 def test_two_files_and_what_they_make(first: Any, second: Any) -> None:
     try:
@@ -46,7 +46,7 @@ def test_two_files_and_what_they_make(first: Any, second: Any) -> None:
     output.json_text(loaded.config)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SERVICES | like(rules()), st.sets(st.sampled_from(SWITCHES)))
 def test_stages_left_out(document: Any, switches: set[str]) -> None:
     request = REQUEST.replace(files=("/w/1",), **dict.fromkeys(switches, True))
@@ -94,7 +94,7 @@ def stacks(draw: st.DrawFn) -> Any:
     return {"services": services, **resources}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(stacks())
 def test_what_is_printed_means_the_same_again(document: Any) -> None:
     request = REQUEST.replace(files=("/w/1",), env_files=())

@@ -188,7 +188,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.fixed_dictionaries({"services": st.dictionaries(st.sampled_from("ab"), TREES)}) | TREES)
 def test_no_tree_makes_a_traceback(tree: object) -> None:
     try:
@@ -197,7 +197,7 @@ def test_no_tree_makes_a_traceback(tree: object) -> None:
         assert str(error)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_bytes_make_a_traceback(data: bytes) -> None:
     try:

@@ -64,7 +64,7 @@ def like(draw: st.DrawFn, rule: Rule) -> Any:
     return {key: draw(like(known)) if (known := rule.of(key)) else draw(WILD) for key in keys}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(like(rules()))
 def test_verdicts_are_those_of_json_schema(document: Any) -> None:
     assert (not check(document)) == JUDGE.is_valid(document), check(document)
@@ -87,7 +87,7 @@ def below(rule: Rule, *keys: str) -> Rule:
 SERVICE = below(rules(), "services", "a")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(like(SERVICE))
 def test_verdicts_on_services_are_those_of_json_schema(service: Any) -> None:
     document = {"services": {"a": service}}

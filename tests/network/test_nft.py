@@ -164,7 +164,7 @@ _ports = st.builds(
 )
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_ports, max_size=6))
 def test_any_ports_give_rules_that_nft_understands(socket: Netlink, ports: list[PublishedPort]) -> None:
     table = rules.table("demo", BRIDGES, ports)

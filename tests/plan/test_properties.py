@@ -137,7 +137,7 @@ def settle(want: Desired, observed: Observed, wish: Options, at: int) -> Observe
     return foresee(want, observed, wish, at)[1]
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(desires(), worlds(), wishes())
 def test_it_converges_and_is_idempotent(want: Desired, observed: Observed, wish: Options) -> None:
     after = settle(want, observed, wish, NOW)
@@ -146,7 +146,7 @@ def test_it_converges_and_is_idempotent(want: Desired, observed: Observed, wish:
     assert found.settled or found.wake_at is not None  # a restart by policy that somebody waits for
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(desires(), worlds(), wishes(), st.randoms(use_true_random=False))
 def test_any_part_done_in_any_order_then_planned_again_converges(
     want: Desired, observed: Observed, wish: Options, chance: random.Random
@@ -176,14 +176,14 @@ def shape(observed: Observed) -> object:
     )
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(desires(), worlds(), wishes())
 def test_one_action_per_subject(want: Desired, observed: Observed, wish: Options) -> None:
     for actions, _ in passes(want, observed, wish):
         assert max(Counter(action.subject for action in actions).values(), default=1) == 1
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(desires(), worlds(), wishes())
 def test_a_slot_never_holds_two(want: Desired, observed: Observed, wish: Options) -> None:
     for _, world in passes(want, observed, wish):
@@ -191,7 +191,7 @@ def test_a_slot_never_holds_two(want: Desired, observed: Observed, wish: Options
         assert max(slots.values(), default=1) == 1
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(desires(), worlds(), wishes())
 def test_nothing_outside_the_stack_is_touched(want: Desired, observed: Observed, wish: Options) -> None:
     for actions, world in passes(want, observed, wish):
@@ -202,7 +202,7 @@ def test_nothing_outside_the_stack_is_touched(want: Desired, observed: Observed,
         assert {**world.volumes, **THEIR_VOLUMES} == world.volumes
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(desires(), worlds(), wishes())
 def test_what_is_not_wanted_is_left_alone(want: Desired, observed: Observed, wish: Options) -> None:
     wish = wish.replace(services=("a",), no_deps=True, remove_orphans=False, goal="up")
@@ -213,7 +213,7 @@ def test_what_is_not_wanted_is_left_alone(want: Desired, observed: Observed, wis
                 assert action.slot.service == "a" or ending
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(desires(), worlds(), wishes("up"), st.randoms(use_true_random=False))
 def test_dependents_never_start_too_early(
     want: Desired, observed: Observed, wish: Options, chance: random.Random
@@ -272,7 +272,7 @@ def check_conditions(want: Desired, observed: Observed, wish: Options, action: S
                 assert (container.state, container.exit_code) == ("exited", 0)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(desires(), worlds(), wishes("down"))
 def test_down_leaves_nothing(want: Desired, observed: Observed, wish: Options) -> None:
     wish = wish.replace(services=(), volumes=True, remove_orphans=True)
@@ -284,7 +284,7 @@ def test_down_leaves_nothing(want: Desired, observed: Observed, wish: Options) -
     assert declared.isdisjoint(after.volumes)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(desires(), worlds())
 def test_up_makes_it_so(want: Desired, observed: Observed) -> None:
     """After a hopeful `up`, exactly the desired containers are there, with the desired fields."""
@@ -297,7 +297,7 @@ def test_up_makes_it_so(want: Desired, observed: Observed) -> None:
         assert all(name in blocked or not differences(c.digests, want.digests[name]) for c in there)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(desires(), worlds(), wishes("down"))
 def test_dependencies_outlive_their_dependents(want: Desired, observed: Observed, wish: Options) -> None:
     wish = wish.replace(services=())
@@ -307,7 +307,7 @@ def test_dependencies_outlive_their_dependents(want: Desired, observed: Observed
             assert service.name not in stopping or stopping.isdisjoint(service.depends_on)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(desires(), worlds(), wishes("up"))
 def test_no_recreate_replaces_nothing(want: Desired, observed: Observed, wish: Options) -> None:
     wish = wish.replace(no_recreate=True, scale={}, remove_orphans=False)

@@ -387,7 +387,7 @@ def rules(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @pytest.mark.skipif(_LIBRARY is None, reason="libseccomp is not installed")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rules=rules(), values=st.lists(small, min_size=6, max_size=6))
 def test_same_answers_as_libseccomp(rules: list[dict[str, Any]], values: list[int]) -> None:
     ours, theirs = compiled(*rules, rule("file_setattr"), architectures=ARCHES), judged(rules)

@@ -250,7 +250,7 @@ def still_there(where: Place) -> bool:
 
 
 def test_packets_that_are_no_questions(web: Served, container: Place) -> None:
-    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.one_of(st.binary(max_size=80), st.binary(max_size=9000), mutated()))
     def throw(data: bytes) -> None:
         with container.client() as sock:
