@@ -1,7 +1,8 @@
 """A container's log on its way to somebody else's: read from its file, so that its writer never waits.
 
 The file is the buffer: while the other side is away, lines wait there for as long as the file keeps them. How
-far it went is kept beside the file, so that it goes on from there after a crash.
+far it went is kept beside the file, so that it goes on from there after a crash: nothing is lost, and only
+what was being sent in that instant goes twice.
 """
 
 from __future__ import annotations
