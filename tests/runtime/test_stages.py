@@ -28,14 +28,21 @@ def stages() -> Iterator[Stages]:
 
 
 def children() -> list[int]:
-    """Of this process, the stages: the others are in a namespace of their own."""
+    """The stages of this process: forks that execute nothing. Containers have a namespace of their own."""
     with open(f"/proc/self/task/{os.getpid()}/children") as pids:
-        found = map(int, pids.read().split())
-    return [pid for pid in found if space(pid) == space(os.getpid())]
+        found = [Path("/proc", pid) for pid in pids.read().split()]
+    return [int(pid.name) for pid in found if program(pid) == PROGRAM and space(pid) == SPACE]
 
 
-def space(pid: int) -> str:
-    return os.readlink(f"/proc/{pid}/ns/pid")
+def program(process: Path) -> bytes:
+    return (process / "cmdline").read_bytes()
+
+
+def space(process: Path) -> str:
+    return os.readlink(process / "ns" / "pid")
+
+
+PROGRAM, SPACE = program(Path("/proc/self")), space(Path("/proc/self"))
 
 
 def descriptors(pid: int) -> list[str]:
