@@ -216,6 +216,7 @@ def forked(
         line = Line(pending.end)
         try:
             gc.disable()  # a collection would touch, and so copy, every page that is shared with the caller
+            forget_signals()
             settle(line, stdio, preserve, keep)
             body(line)
         except StepError as error:
@@ -247,12 +248,11 @@ def _fork_hooks(hooks: Callable[[int], None], container: int, channel: socket.so
 
 
 def settle(line: Line, stdio: Stdio, preserve: int, keep: Iterable[int]) -> None:
-    """In a new child: default signals; standard streams at 0, 1, 2 (none: nowhere), `preserve` more after
-    them, the channel, `keep`; nothing else.
+    """In a new child: standard streams at 0, 1, 2 (none: nowhere), `preserve` more after them, the channel,
+    `keep`; nothing else.
 
     The caller holds the ends of other containers' channels and pipes: a copy would keep those open.
     """
-    forget_signals()
     first = 3 + preserve
     streams = [os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if fd < 0 else fd for fd in stdio]
     copies = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, first) for descriptor in streams]
