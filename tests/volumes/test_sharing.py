@@ -20,7 +20,7 @@ def reflinks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A file system with reflinks."""
     kind = request.param
     if shutil.which(f"mkfs.{kind}") is None or shutil.which("filefrag") is None:
-        pytest.skip(f"mkfs.{kind} and filefrag are not installed")
+        pytest.skip(f"mkfs.{kind} or filefrag is not installed")
     disk, point = tmp_path / "disk", tmp_path / "point"
     point.mkdir()
     with disk.open("wb") as file:
