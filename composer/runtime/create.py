@@ -36,7 +36,7 @@ def create(
     of by this one, which may end; see `pending` for what is said. `stages` are for a caller that makes many
     containers, and has nothing to preserve; without, a stage is made for this one.
     Its control group is the caller's to remove, also when creating failed. Everything that is wrong with
-    the container is told by the Pending.
+    the container is told by the Pending. Raises OSError when there can be no more processes.
     """
     name = name or os.path.basename(bundle.rstrip("/"))
 
@@ -44,13 +44,13 @@ def create(
         for kind in hooks.RUNTIME:
             hooks.run(spec, kind, hooks.state(spec, name, "created", pid, bundle))
 
+    stage = None if stages else Stage(preserve)
     pending = Pending(hooks=run_hooks)
     order = Order(spec, bundle, name, overlay, network_sockets, preserve)
-    parcel = Parcel(order, pending.end, stdio, listener)
+    parcel = Parcel(order, pending.far_end, stdio, listener)
     if stages:
         stages.make(pending, parcel)
-    else:
-        stage = Stage(preserve)
+    elif stage:
         pending.helpers.append(stage.pidfd)
         parcel.send(stage.socket)
         stage.socket.close()

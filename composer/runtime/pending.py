@@ -109,7 +109,7 @@ class Pending:
         self.on_born: Callable[[bool], None] = lambda _: None
         """Told once: that there is a process now, or that there will be none."""
         self._hooks = hooks
-        self.channel, self.end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channel, self.far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
 
     def close(self) -> None:
@@ -213,7 +213,7 @@ def forked(
     pending = Pending(started=started)
     pid, pidfd = linux.clone(0)
     if pid == 0:
-        line = Line(pending.end)
+        line = Line(pending.far_end)
         try:
             gc.disable()  # a collection would touch, and so copy, every page that is shared with the caller
             forget_signals()
@@ -226,7 +226,7 @@ def forked(
         finally:
             os._exit(1)
     pending.helpers.append(pidfd)
-    pending.end.close()
+    pending.far_end.close()
     return pending
 
 

@@ -36,6 +36,17 @@ class Parcel:
         socket.send_fds(to, [" ".join(self.descriptors).encode()], [*self.descriptors.values()])
         self.close()
 
+    def refuse(self, error: OSError) -> None:
+        """Tell whoever waits for the container that nobody can make it."""
+        refusal = StepError.of("stage", error)
+        fields = {"step": refusal.step, "errno": refusal.errno, "path": refusal.path, "text": refusal.text}
+        with socket.socket(fileno=self.descriptors.pop("channel")) as channel:
+            try:
+                channel.send(json.dumps({"kind": "error", **fields}).encode(), socket.MSG_NOSIGNAL)
+            except OSError:
+                pass  # nobody waits
+        self.close()
+
     def close(self) -> None:
         for descriptor in self.descriptors.values():
             os.close(descriptor)
@@ -48,7 +59,12 @@ class Stage:
     def __init__(self, preserve: int = 0) -> None:
         """`preserve` of the caller's descriptors, from 3 on, are there for containers."""
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid, self.pidfd = linux.clone(0)
+        try:
+            pid, self.pidfd = linux.clone(0)
+        except OSError:
+            self.socket.close()
+            theirs.close()
+            raise
         if pid == 0:
             try:
                 _serve(theirs, preserve)
@@ -94,8 +110,16 @@ class Stages:
 
     def _go_on(self) -> None:
         while self._waiting and (self._idle or self._busy < self._most):
-            chosen = self._idle.pop() if self._idle else Stage()
             pending, parcel = self._waiting[0]
+            try:
+                chosen = self._idle.pop() if self._idle else Stage()
+            except OSError as error:  # the processes that there may be are there
+                if self._busy:
+                    return
+                self._waiting.popleft()
+                pending.on_born = lambda _: None
+                parcel.refuse(error)
+                continue
             try:
                 parcel.send(chosen.socket)
             except OSError:  # it was killed while it had nothing to do

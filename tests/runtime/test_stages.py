@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from composer.runtime import linux
+from composer.runtime import cgroup, linux
 from composer.runtime.create import Pending, Stages, create
+from composer.runtime.errors import StepError
 from composer.runtime.pending import end
 from tests.runtime.box import NOWHERE, Box, wait
 
@@ -158,3 +160,23 @@ def test_it_ends_with_its_maker(box: Box) -> None:
     os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
     end(pidfd)
     os.close(pidfd)
+
+
+def test_no_process_for_a_stage_is_an_error_of_the_container(box: Box) -> None:
+    """In a process of its own, whose group may have no other."""
+    group = cgroup.open(f"/{box.name}")
+    group.create({"pids": {"limit": 1}})
+    said, say = os.pipe()
+    child = os.fork()
+    if child == 0:
+        group.join(os.getpid())
+        pending = create(box.spec("true"), str(box.directory), NOWHERE, stages=Stages(2))
+        with pytest.raises(StepError) as failure:
+            pending.until("created")
+        os.write(say, str(failure.value.errno).encode())
+        os._exit(0)
+    os.close(say)
+    with open(said) as answer:
+        assert answer.read() == str(errno.EAGAIN)
+    os.waitpid(child, 0)
+    group.remove()
